@@ -1,0 +1,69 @@
+/**
+ * Every bound of the product, in one place, with the relations between them asserted at load. A queue, a buffer,
+ * a retry or a cache that has no name here is a bug.
+ */
+import { assert } from "./assert.ts";
+
+export const KIB = 1024;
+export const MIB = 1024 * KIB;
+export const GIB = 1024 * MIB;
+
+export const limits = {
+  // HTTP, front and back. The lake takes header blocks of tens of KiB (SAS, metadata: 8 KiB of names and values).
+  httpHeadBytesMax: 64 * KIB,
+  httpHeaderCountMax: 512,
+  httpChunkLineBytesMax: 4 * KIB,
+  httpTrailerBytesMax: 16 * KIB,
+  httpPipelinedRequestsMax: 16,
+  connectionsMax: 4096,
+  requestsInFlightMax: 4096,
+  /** What one connection may hold of a request or response body in memory. */
+  connectionBufferBytesMax: 1 * MIB,
+  headTimeoutMs: 30_000, // from the first byte of a head to its end
+  idleTimeoutMs: 120_000, // between two requests of a kept-alive connection
+  stallTimeoutMs: 60_000, // no byte moved in a body, either way
+  gracefulStopMs: 20_000,
+
+  // Towards the lake.
+  lakeConnectTimeoutMs: 10_000,
+  lakeFirstByteTimeoutMs: 60_000,
+  lakeConnectionsMax: 256, // per server process and lake
+  lakeIdleConnectionMs: 4_000,
+  lakeFillAttemptsMax: 4,
+  lakeFillConnectionsMax: 32, // fills under way per server process
+  lakeRetryPauseMsMax: 5_000,
+
+  // Flash.
+  blockBytes: 1 * MIB,
+  fillRunBlocksMax: 8, // contiguous blocks that one ranged read brings
+  readAheadBytesMax: 128 * MIB,
+  blobFileBytesMax: 16 * 1024 * GIB,
+  hotEntriesMax: 65_536, // looked-up versions kept by a server
+  openFilesMax: 4_096, // descriptors kept by a server for reading
+  commitIntervalMs: 200, // how long filled blocks wait for their flush
+  commitBlocksMax: 4_096,
+  leaseWaitMsMax: 30_000,
+  scrubPeriodMs: 14 * 24 * 3_600_000,
+
+  // Verdicts and freshness.
+  verdictTtlMs: 60_000,
+  verdictsMax: 100_000,
+  storedPolicyTtlMs: 60_000,
+  clockSkewMs: 15 * 60_000, // SharedKey date: the lake refuses beyond 15 minutes
+  changeMarkTtlMs: 15 * 60_000,
+
+  // Between the processes.
+  channelFrameBytesMax: 16 * MIB,
+  channelCallsMax: 65_536,
+  keeperReplyTimeoutMs: 35_000,
+
+  // Batch bodies are rewritten in memory when URL styles differ: the lake's own limit is 4 MiB.
+  batchBodyBytesMax: 4 * MIB + 64 * KIB,
+  batchPartsMax: 256,
+} as const;
+
+assert(limits.httpChunkLineBytesMax <= limits.httpHeadBytesMax, "a chunk line is no larger than a head");
+assert(limits.fillRunBlocksMax * limits.blockBytes <= limits.readAheadBytesMax, "a fill run fits the read-ahead");
+assert(limits.keeperReplyTimeoutMs > limits.leaseWaitMsMax, "the keeper answers a waiting lease before its time-out");
+assert(limits.lakeFillConnectionsMax <= limits.lakeConnectionsMax, "fills fit in the connections to the lake");
+assert(limits.verdictTtlMs <= 60_000, "a remembered yes lapses within 60 s (semantics: who may read)");

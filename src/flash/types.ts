@@ -1,0 +1,141 @@
+/**
+ * The cache on flash. A blob version is an ordered list of spans (file, offset, length), nearly always one sparse
+ * file that blocks fill in. Its record (ETag, length, the lake's response headers, which blocks are there) stands in
+ * a SQLite index that one process, the keeper, writes and every server reads for itself: a hit costs no message.
+ * The keeper also hands out the right to ask the lake (leases, claims), so that many readers cost one read, makes
+ * blocks durable in batches (flush the file system, then commit the index), and evicts by unlinking whole files.
+ *
+ * Nothing here is ever the only copy of anything: an index that is lost means a cold cache and nothing more.
+ */
+import type { RawHeaders } from "../http/types.ts";
+
+/** The three counters that any change moves: see `engine/generations.ts`. */
+export type Generation = readonly [blob: number, container: number, account: number];
+
+/** One form of the lake's answer about a blob: the headers differ by method and by `x-ms-version`. */
+export interface Variant {
+  /** `get|2025-01-05` or `head|2025-01-05`. */
+  readonly id: string;
+  /** The lake's headers for the whole blob, as received: no framing, no per-request ids, no Date, no range. */
+  readonly headers: RawHeaders;
+  /** When the check that brought them was *sent*: milliseconds of the machine's monotonic clock. */
+  readonly sentAtMs: number;
+  /** The generation that the check began with. Comparable only within one `epoch`. */
+  readonly generation: Generation;
+  /** Names the life of the shared counters: another epoch means that changes may have gone unseen. */
+  readonly epoch: string;
+}
+
+/** A piece of a version's bytes. `fileId` names a file and is never reused. */
+export interface Span {
+  readonly fileId: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** What is known of one version of one blob. Plain data: it crosses between processes. */
+export interface VersionRecord {
+  /** The incarnation: never reused, increasing. Also the id of its file. */
+  readonly id: number;
+  readonly key: string;
+  readonly etag: string;
+  readonly sizeBytes: number;
+  readonly blockBytes: number;
+  readonly spans: readonly Span[];
+  /** Bit b (byte b>>3, bit b&7) set: block b is there. Null: all are. */
+  readonly present: Uint8Array | null;
+  readonly variants: readonly Variant[];
+}
+
+/** Looks up records on behalf of a server. Never throws for a broken index: that is a miss, and counted. */
+export interface IndexReader {
+  lookup(key: string): VersionRecord | null;
+  close(): void;
+}
+
+/** What a reader of the lake needs before it may ask about a blob. */
+export interface AcquireRequest {
+  /** The server that asks: its leases and claims end with it. */
+  readonly holder: string;
+  readonly key: string;
+  readonly variantId: string;
+  /** A variant checked at or after this moment (monotonic), of this generation and epoch, is fresh enough. */
+  readonly sentAtMsMin: number;
+  readonly generation: Generation;
+  readonly epoch: string;
+}
+
+/** `fresh`: somebody else did it meanwhile. `lease`: do it, then publish or abandon. `busy`: waited too long. */
+export type Acquired =
+  | { readonly kind: "fresh"; readonly record: VersionRecord }
+  | { readonly kind: "lease"; readonly lease: number; readonly record: VersionRecord | null }
+  | { readonly kind: "busy" };
+
+/** What the lake said about a blob. */
+export interface Publication {
+  readonly lease: number;
+  readonly etag: string;
+  readonly sizeBytes: number;
+  readonly variant: Variant;
+}
+
+/** Why a version is not kept. */
+export type Refusal = "void" | "changing" | "too-large" | "no-space" | "flash-failed";
+
+export type Published =
+  | { readonly kind: "record"; readonly record: VersionRecord }
+  | { readonly kind: "refused"; readonly reason: Refusal };
+
+/** Which of the blocks asked for the caller shall bring, which are there, and which another server is bringing. */
+export interface Claimed {
+  readonly granted: readonly number[];
+  readonly present: readonly number[];
+  readonly held: readonly number[];
+}
+
+/** A block that was written to its file, with the xxHash64 of its bytes (hex), taken before it was written. */
+export interface FilledBlock {
+  readonly block: number;
+  readonly checksum: string;
+}
+
+/** What a change touches: a blob, a container (blob null) or the account (both null). */
+export interface ChangeScope {
+  readonly account: string;
+  readonly container: string | null;
+  readonly blob: string | null;
+}
+
+/** What the keeper tells a server. */
+export interface KeeperListener {
+  /** These files were unlinked: let go of their descriptors when no response needs them, then resolve. */
+  evicted(fileIds: readonly number[]): Promise<void>;
+}
+
+/** The single writer of the index, as servers see it. Calls reject with `closed` while it is not there. */
+export interface FlashKeeper {
+  /** Waits until the caller may ask the lake about a blob, or until somebody else has. */
+  acquire(request: AcquireRequest): Promise<Acquired>;
+  /** Ends a lease with what the lake said; a version with another ETag takes the old one's place. */
+  publish(publication: Publication): Promise<Published>;
+  /** Ends a lease without result: the next one waiting gets it. */
+  abandon(lease: number): Promise<void>;
+  /** Claims blocks [first, first + count) of a version. Null: the version is gone. */
+  claim(holder: string, versionId: number, first: number, count: number): Promise<Claimed | null>;
+  /** Claimed blocks were written. They count as present at once, as durable after the next flush. */
+  filled(versionId: number, blocks: readonly FilledBlock[]): Promise<void>;
+  /** Claimed blocks will not come. */
+  unclaim(holder: string, versionId: number, blocks: readonly number[]): Promise<void>;
+  /** Resolves when a held block is present, or free to be claimed, or its version gone. */
+  awaitBlock(versionId: number, block: number): Promise<"present" | "free" | "gone">;
+  /** Forgets a version (null: whichever there is): deleted in the lake, or found bad. */
+  drop(key: string, versionId: number | null, reason: "deleted" | "bad" | "changed"): Promise<void>;
+  /**
+   * Before a change to an `immutable` path leaves: forgets what is known in `scope`, durably, and refuses to keep
+   * anything of it until {@link unmarkChange} with the same mark, or until the mark lapses. Resolves with the mark.
+   */
+  markChange(scope: ChangeScope): Promise<number>;
+  unmarkChange(mark: number): Promise<void>;
+  /** A read or write of the flash failed at a server. */
+  reportFailure(message: string): Promise<void>;
+}
