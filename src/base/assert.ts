@@ -12,8 +12,3 @@ export class AssertionError extends Error {
 export function assert(condition: unknown, what: string): asserts condition {
   if (!condition) throw new AssertionError(`invariant broken: ${what}`);
 }
-
-/** For the arm of a switch that the compiler proves unreachable. */
-export function unreachable(value: never): never {
-  throw new AssertionError(`invariant broken: unexpected value ${String(value)}`);
-}

@@ -14,7 +14,12 @@ export const limits = {
   httpHeaderCountMax: 512,
   httpChunkLineBytesMax: 4 * KIB,
   httpTrailerBytesMax: 16 * KIB,
-  httpPipelinedRequestsMax: 16,
+  httpPipelinedRequestsMax: 16, // answered in one turn of the event loop
+  /** What is read away of a request body that its handler left, to keep the connection. */
+  httpDrainBytesMax: 256 * KIB,
+  /** After a response that ends the connection, input is read away so long and so much, lest it reset the response. */
+  httpLingerMs: 5_000,
+  httpLingerBytesMax: 64 * MIB,
   connectionsMax: 4096,
   requestsInFlightMax: 4096,
   /** What one connection may hold of a request or response body in memory. */
@@ -29,11 +34,18 @@ export const limits = {
   lakeFirstByteTimeoutMs: 60_000,
   lakeConnectionsMax: 256, // per server process and lake
   lakeIdleConnectionMs: 4_000,
+  lakeRequestsWaitingMax: 4_096, // requests that wait for a connection
   lakeFillAttemptsMax: 4,
   lakeFillConnectionsMax: 32, // fills under way per server process
   lakeRetryPauseMsMax: 5_000,
+  lakeProbeTimeoutMs: 10_000,
+  lakeSmallBodyBytesMax: 1 * MIB, // of an answer that is read whole: stored policies, a page of a list
+  entraRefreshAheadMs: 5 * 60_000, // a token this near its end is renewed while it still serves
+  entraTimeoutMs: 30_000,
+  entraFailurePauseMs: 5_000, // how long a failure to get a token answers for the next caller
 
   // Flash.
+  flashBytesMin: 8 * MIB, // the least that a configuration may give
   blockBytes: 1 * MIB,
   fillRunBlocksMax: 8, // contiguous blocks that one ranged read brings
   readAheadBytesMax: 128 * MIB,
@@ -44,6 +56,16 @@ export const limits = {
   commitBlocksMax: 4_096,
   leaseWaitMsMax: 30_000,
   scrubPeriodMs: 14 * 24 * 3_600_000,
+  leaseTtlMs: 300_000, // a lease whose holder lives but never ends it
+  leaseWaitersMax: 16_384,
+  variantsMax: 8, // forms of the lake's answer kept with a version
+  flashReserveBytesMin: 64 * MIB, // never filled: a full file system fails everybody on it
+  fileIdsReserved: 65_536, // ids taken durably at a time
+  probeIntervalMs: 5_000, // between two checks that the flash can be written
+  releaseWaitMsMax: 5_000, // how long unlinked files count as taken while a server holds them
+  evictStepVersionsMax: 256,
+  sieveStepEntriesMax: 8_192, // entries that the hand passes before others get their turn
+  scrubStepBlocksMax: 8,
 
   // Verdicts and freshness.
   verdictTtlMs: 60_000,
@@ -63,7 +85,9 @@ export const limits = {
 } as const;
 
 assert(limits.httpChunkLineBytesMax <= limits.httpHeadBytesMax, "a chunk line is no larger than a head");
+assert(limits.httpDrainBytesMax <= limits.httpLingerBytesMax, "lingering reads away at least what draining does");
 assert(limits.fillRunBlocksMax * limits.blockBytes <= limits.readAheadBytesMax, "a fill run fits the read-ahead");
 assert(limits.keeperReplyTimeoutMs > limits.leaseWaitMsMax, "the keeper answers a waiting lease before its time-out");
 assert(limits.lakeFillConnectionsMax <= limits.lakeConnectionsMax, "fills fit in the connections to the lake");
+assert(limits.leaseTtlMs > limits.leaseWaitMsMax, "a lease outlives those who wait for it");
 assert(limits.verdictTtlMs <= 60_000, "a remembered yes lapses within 60 s (semantics: who may read)");

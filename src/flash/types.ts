@@ -24,6 +24,11 @@ export interface Variant {
   readonly generation: Generation;
   /** Names the life of the shared counters: another epoch means that changes may have gone unseen. */
   readonly epoch: string;
+  /**
+   * Set when the check was made under an `immutable` policy: the era of those policies (it changes whenever they do).
+   * While it lasts, every change through Forebay is marked durably first, so the variant needs no further check.
+   */
+  readonly era?: string | undefined;
 }
 
 /** A piece of a version's bytes. `fileId` names a file and is never reused. */

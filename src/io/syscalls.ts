@@ -13,9 +13,9 @@ function openLibc() {
     sendfile: { args: [i32, i32, pointer, u64], returns: i64_fast },
     send: { args: [i32, pointer, u64, i32], returns: i64_fast },
     pread: { args: [i32, pointer, u64, i64], returns: i64_fast },
-    pwrite: { args: [i32, pointer, u64, i64], returns: i64_fast },
     posix_fadvise: { args: [i32, i64, i64, i32], returns: i32 },
     syncfs: { args: [i32], returns: i32 },
+    flock: { args: [i32, i32], returns: i32 },
     memfd_create: { args: [pointer, u32], returns: i32 },
     ftruncate: { args: [i32, i64], returns: i32 },
     mmap: { args: [pointer, u64, i32, i32, i32, i64], returns: pointer },
@@ -53,10 +53,6 @@ export const MSG_NOSIGNAL = 0x4000;
 /** errno values that callers decide on. */
 export const EAGAIN = 11;
 export const EINTR = 4;
-export const EIO = 5;
-export const ENOSPC = 28;
-export const EROFS = 30;
-export const EDQUOT = 122;
 
 /** sendfile(2): up to `count` bytes of `inFd` at `offset` to socket `outFd`. The bytes sent, or -errno. */
 export function sendfile(outFd: number, inFd: number, offset: number, count: number): number {
@@ -74,16 +70,6 @@ export function pread(fd: number, bytes: Uint8Array, at: number, length: number,
   return result(Number(libc.pread(fd, (ptr(bytes) + at) as Pointer, length, offset)));
 }
 
-/** pwrite(2) of `bytes[at, at + length)`. The bytes written (may be fewer), or -errno. */
-export function pwrite(fd: number, bytes: Uint8Array, at: number, length: number, offset: number): number {
-  return result(Number(libc.pwrite(fd, (ptr(bytes) + at) as Pointer, length, offset)));
-}
-
-/** posix_fadvise(2) with POSIX_FADV_WILLNEED: asks for read-ahead of a range. Advice only: errors are ignored. */
-export function adviseWillNeed(fd: number, offset: number, length: number): void {
-  libc.posix_fadvise(fd, offset, length, 3);
-}
-
 /** posix_fadvise(2) with POSIX_FADV_DONTNEED: lets clean pages of a range go, so that a read comes from the disk. */
 export function adviseDontNeed(fd: number, offset: number, length: number): void {
   libc.posix_fadvise(fd, offset, length, 4);
@@ -92,6 +78,11 @@ export function adviseDontNeed(fd: number, offset: number, length: number): void
 /** syncfs(2): everything dirty of the file system of `fd` reaches stable storage. 0, or -errno. */
 export function syncfs(fd: number): number {
   return result(libc.syncfs(fd));
+}
+
+/** flock(2), exclusive and without waiting: the lock ends with the last descriptor of `fd`. 0, or -errno. */
+export function lockExclusive(fd: number): number {
+  return result(libc.flock(fd, 2 | 4));
 }
 
 /**

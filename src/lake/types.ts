@@ -2,7 +2,7 @@
  * What Forebay needs of a blob service: to pass a request on unchanged, and to read a range of one version with a
  * credential of its own or the caller's. `azure.ts` speaks to the real service (or Azurite), `sim/` plays one.
  */
-import type { BodyReader, BodySource, ClientResponse, RawHeaders } from "../http/types.ts";
+import type { BodySource, ClientResponse, RawHeaders } from "../http/types.ts";
 
 /** A blob as the service names it: decoded, exact. */
 export interface BlobKey {
@@ -68,10 +68,36 @@ export interface Lake {
   close(): void;
 }
 
+/**
+ * A request of Forebay's own: authorised by its own credential, never a caller's. Names and values are decoded; the
+ * lake encodes, stamps `x-ms-version` and `x-ms-date`, and signs.
+ */
+export interface LakeOwnRequest {
+  readonly method: string;
+  /** Absent: the account itself. */
+  readonly container?: string | undefined;
+  readonly blob?: string | undefined;
+  readonly query?: readonly (readonly [name: string, value: string])[] | undefined;
+  /** Without `x-ms-version`, `x-ms-date`, Authorization and framing. */
+  readonly headers?: RawHeaders | undefined;
+  readonly body?: BodySource | null | undefined;
+  /** The `x-ms-version`; {@link LAKE_API_VERSION} unless given. */
+  readonly apiVersion?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The version of the REST API that Forebay's own requests speak. */
+export const LAKE_API_VERSION = "2025-01-05";
+
+/** A lake that also takes requests of Forebay's own (probes, stored policies, later the drain). */
+export interface OwnLake extends Lake {
+  readonly credentialKind: "key" | "sas" | "entra" | "none";
+  /** Rejects like {@link Lake}; also `internal` without a credential of its own, `config` where none can be had. */
+  own(request: LakeOwnRequest): Promise<ClientResponse>;
+}
+
 /** `path`: HOST/ACCOUNT/CONTAINER/BLOB. `account`: ACCOUNT.HOST/CONTAINER/BLOB. */
 export type UrlStyle = "path" | "account";
-
-export type { BodyReader };
 
 /** The index key of a blob: unambiguous, and sorted so that a container's blobs stand together. */
 export function keyText(key: BlobKey): string {

@@ -1,0 +1,168 @@
+/** Get Blob and Get Blob Properties from flash: who asks, what for, and the answer's head. */
+
+import { ForebayError } from "../base/errors.ts";
+import { resolvePolicy } from "../engine/policy.ts";
+import { observeLatency } from "../engine/stats.ts";
+import type { Judgement, ReadOutcome, ReadRequest, Serve } from "../engine/types.ts";
+import { headerOf, type RawHeaders } from "../http/types.ts";
+import type { BlobKey, Credential } from "../lake/types.ts";
+import { evaluateConditions, unconditional } from "./conditions.ts";
+import { formatHttpDate } from "./dates.ts";
+import { newRequestId } from "./errors.ts";
+import { forwardRequest } from "./forward.ts";
+import type { Front } from "./front.ts";
+import type { Query } from "./query.ts";
+import { failed, note, type Placed, passOn, refuse } from "./respond.ts";
+import { applyOverrides, type HitAble } from "./screen.ts";
+import { credentialKind, judge } from "./verdict.ts";
+
+/** Answers a read on the allow-list. */
+export function readBlob(placed: Placed, asked: HitAble): Promise<void> {
+  const { front, exchange, target, lake } = placed;
+  if (front.engine.trust.suspended(target.account)) return forwardRequest(placed, "own-credential-refused");
+  const caller = judgeCaller(placed);
+  if (caller.kind === "forward") return forwardRequest(placed, caller.why);
+  if (caller.kind === "refuse") return refuse(front, exchange, placed.startedAtMs, caller.error);
+  const key: BlobKey = {
+    account: target.account,
+    container: target.container ?? "",
+    blob: target.blob ?? "",
+    snapshot: asked.snapshot,
+    versionId: asked.versionId,
+  };
+  const request: ReadRequest = {
+    key,
+    lake,
+    policy: resolvePolicy(front.policies(), key.account, key.container, key.blob),
+    form: asked.form === "head" ? "head" : asked.range === null ? "full" : "range",
+    apiVersion: asked.apiVersion,
+    range: asked.range,
+    conditionsHold: asked.conditions === unconditional ? null : (headers) => holds(asked, headers),
+    judgement: caller.judgement,
+    caller: caller.credential,
+    clientRequestId: asked.clientRequestId,
+    signal: () => exchange.signal,
+  };
+  const outcome = front.reader.read(request);
+  return outcome instanceof Promise
+    ? outcome.then((ready) => finish(placed, asked, ready))
+    : finish(placed, asked, outcome);
+}
+
+function holds(asked: HitAble, headers: RawHeaders): boolean {
+  const etag = headerOf(headers, "etag") ?? "";
+  return evaluateConditions(asked.conditions, etag, headerOf(headers, "last-modified")) === "holds";
+}
+
+type Caller =
+  | { readonly kind: "known"; readonly judgement: Judgement; readonly credential: Credential }
+  | { readonly kind: "forward"; readonly why: string }
+  | { readonly kind: "refuse"; readonly error: { status: number; code: string; message: string } };
+
+/** Whether the caller may read, as far as that can be said here; see the rules in `types.ts`. */
+function judgeCaller(placed: Placed): Caller {
+  const { front, exchange, target, query, operation, lake } = placed;
+  const { headers, method } = exchange.head;
+  const nowMs = front.engine.clock.wallMs();
+  const verdict = judge({
+    method,
+    target,
+    query,
+    headers,
+    operation: operation.name,
+    keys: lake.keys,
+    nowMs,
+    clientAddress: exchange.remoteAddress,
+    secure: exchange.secure,
+    policies: front.storedPolicies,
+  });
+  if (verdict.verdict === "yes") return { kind: "known", judgement: { kind: "yes" }, credential: { kind: "own" } };
+  if (verdict.verdict === "no") {
+    if (verdict.localOnly === true && verdict.error) return { kind: "refuse", error: verdict.error };
+    return { kind: "forward", why: "refused-here" };
+  }
+  const kind = credentialKind(headers, query);
+  const authorization = kind === "bearer" ? headerOf(headers, "authorization") : undefined;
+  const sas = kind === "sas" ? credentialParameters(query) : undefined;
+  // A SharedKey signature holds for one request only: the lake can judge that one, and no other.
+  if (kind !== "bearer" && kind !== "sas" && kind !== "anonymous")
+    return { kind: "forward", why: `credential-${kind}` };
+  const credentialId = nameOf(front, authorization ?? sas ?? "anonymous");
+  const expiresAtMs = authorization === undefined ? null : tokenExpiryMs(authorization);
+  return {
+    kind: "known",
+    judgement: { kind: "ask", credentialId, expiresAtMs },
+    credential: { kind: "caller", authorization, query: sas },
+  };
+}
+
+/** The raw parameters of a query that belong to its SAS: all but those that say which blob, and how long to wait. */
+function credentialParameters(query: Query): string {
+  const others = new Set(["snapshot", "versionid", "timeout"]);
+  return query.parameters
+    .filter((parameter) => !others.has(parameter.name))
+    .map(({ rawName, rawValue }) => (rawValue === null ? rawName : `${rawName}=${rawValue}`))
+    .join("&");
+}
+
+function nameOf(front: Front, credential: string): string {
+  return new Bun.CryptoHasher("sha256", front.credentialSalt).update(credential).digest("base64url");
+}
+
+/** When a token says that it ends. Not verified: it can only shorten how long a verdict is remembered. */
+function tokenExpiryMs(authorization: string): number | null {
+  try {
+    const payload = authorization.split(".")[1] ?? "";
+    const claims: unknown = JSON.parse(Buffer.from(payload, "base64url").toString("utf8"));
+    if (claims !== null && typeof claims === "object" && "exp" in claims && typeof claims.exp === "number") {
+      return claims.exp * 1000;
+    }
+  } catch {
+    // An opaque token: the bound on remembered verdicts is what counts.
+  }
+  return null;
+}
+
+function finish(placed: Placed, asked: HitAble, outcome: ReadOutcome): Promise<void> {
+  const { front, exchange } = placed;
+  const { stats } = front.engine;
+  switch (outcome.kind) {
+    case "serve":
+      return serve(placed, asked, outcome);
+    case "forward":
+      return forwardRequest(placed, outcome.why);
+    case "answer":
+      stats.answers++;
+      return passOn(placed, outcome.response);
+    case "unavailable":
+      stats.unavailable++;
+      return failed(front, exchange, placed.startedAtMs, new ForebayError("lake-unreachable", outcome.why));
+  }
+}
+
+/** Sends bytes under the lake's headers; ids and date are of this answer. */
+function serve(placed: Placed, asked: HitAble, serving: Serve): Promise<void> {
+  const { front, exchange, operation } = placed;
+  const { stats, clock } = front.engine;
+  if (serving.temperature === "hit") stats.hits++;
+  else if (serving.temperature === "partial") stats.partials++;
+  else stats.misses++;
+  const isRange = asked.range !== null;
+  const headers = asked.overrides === null ? [...serving.headers] : applyOverrides(serving.headers, asked.overrides);
+  if (isRange) {
+    headers.push("Content-Range", `bytes ${serving.first}-${serving.first + serving.length - 1}/${serving.sizeBytes}`);
+  }
+  headers.push("x-ms-request-id", newRequestId(front.random));
+  if (asked.clientRequestId !== undefined) headers.push("x-ms-client-request-id", asked.clientRequestId);
+  headers.push("Date", formatHttpDate(clock.wallMs()), "x-forebay", serving.temperature);
+  const status = isRange ? 206 : 200;
+  const { startedAtMs } = placed;
+  observeLatency(stats, serving.temperature, clock.monotonicMs() - startedAtMs);
+  note(front, exchange, startedAtMs, { status, result: serving.temperature, operation: operation.name, headers });
+  const reason = isRange ? "Partial Content" : "OK";
+  return exchange.respond(
+    { status, reason, headers },
+    serving.body,
+    asked.form === "head" ? serving.sizeBytes : undefined,
+  );
+}

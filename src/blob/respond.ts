@@ -1,0 +1,107 @@
+/** How requests are answered: errors of our own in the service's form, answers of the lake as they are, and the log. */
+import { asForebayError, hasCode } from "../base/errors.ts";
+import { bump } from "../engine/stats.ts";
+import {
+  bytesSource,
+  type ClientResponse,
+  type Exchange,
+  headerOf,
+  type RawHeaders,
+  sourceOfReader,
+} from "../http/types.ts";
+import type { Lake } from "../lake/types.ts";
+import { answerOf, azureError, type ErrorAnswer, type ErrorContext, newRequestId } from "./errors.ts";
+import type { Front } from "./front.ts";
+import type { Operation } from "./operations.ts";
+import type { Query } from "./query.ts";
+import { endToEndHeaders } from "./rewrite.ts";
+import type { ServiceError, Target } from "./types.ts";
+
+/** A request that was placed. */
+export interface Placed {
+  readonly front: Front;
+  readonly exchange: Exchange;
+  readonly target: Target;
+  readonly query: Query;
+  readonly operation: Operation;
+  readonly lake: Lake;
+  readonly startedAtMs: number;
+}
+
+function errorContext(front: Front, headers: RawHeaders): ErrorContext {
+  return {
+    requestId: newRequestId(front.random),
+    nowMs: front.engine.clock.wallMs(),
+    apiVersion: headerOf(headers, "x-ms-version"),
+    clientRequestId: headerOf(headers, "x-ms-client-request-id"),
+  };
+}
+
+/** Answers with an error of our own making, in the service's form. */
+export function refuse(front: Front, exchange: Exchange, startedAtMs: number, error: ServiceError): Promise<void> {
+  return send(front, exchange, startedAtMs, azureError(error, errorContext(front, exchange.head.headers)));
+}
+
+/** Answers for a thrown error; what was already under way is cut by the server. */
+export function failed(front: Front, exchange: Exchange, startedAtMs: number, error: unknown): Promise<void> {
+  const { code, message } = asForebayError(error);
+  if (hasCode(error, "cancelled")) throw error;
+  bump(front.engine.stats.errors, code);
+  if (code === "internal") front.engine.log("error", "a request failed", { code, reason: message });
+  return send(front, exchange, startedAtMs, answerOf(error, errorContext(front, exchange.head.headers)));
+}
+
+function send(front: Front, exchange: Exchange, startedAtMs: number, answer: ErrorAnswer): Promise<void> {
+  const headers = [...answer.head.headers, "x-forebay", "forward"];
+  note(front, exchange, startedAtMs, { status: answer.head.status, result: "error", operation: "Error", headers });
+  return exchange.respond({ ...answer.head, headers }, bytesSource(answer.body), answer.body.length);
+}
+
+/** Passes an answer of the lake on. Resolves when it was sent whole. */
+export function passOn(placed: Placed, response: ClientResponse): Promise<void> {
+  const { front, exchange, operation } = placed;
+  const { status, reason } = response.head;
+  const headers = [...endToEndHeaders(response.head.headers), "x-forebay", "forward"];
+  note(front, exchange, placed.startedAtMs, { status, result: "forward", operation: operation.name, headers });
+  const length = headerOf(response.head.headers, "content-length");
+  const lengthBytes = length === undefined ? undefined : Number(length);
+  if (exchange.head.method === "HEAD" || status === 204 || status === 304) {
+    response.body.cancel();
+    return exchange.respond({ status, reason, headers }, null, lengthBytes);
+  }
+  const { stats } = front.engine;
+  const source = sourceOfReader(response.body);
+  const counted = {
+    ...source,
+    next: async () => {
+      const piece = await source.next();
+      if (piece?.kind === "bytes") stats.bytesForwarded += piece.bytes.length;
+      return piece;
+    },
+  };
+  return exchange.respond({ status, reason, headers }, counted, lengthBytes);
+}
+
+/** Writes the access log, where there is one. */
+export function note(
+  front: Front,
+  exchange: Exchange,
+  startedAtMs: number,
+  answer: { status: number; result: string; operation: string; headers: RawHeaders },
+): void {
+  if (front.accessLog === null) return;
+  const { head } = exchange;
+  const mark = head.target.indexOf("?");
+  front.accessLog({
+    timeMs: front.engine.clock.wallMs(),
+    client: exchange.remoteAddress,
+    method: head.method,
+    path: mark < 0 ? head.target : head.target.slice(0, mark),
+    operation: answer.operation,
+    status: answer.status,
+    result: answer.result,
+    elapsedMs: front.engine.clock.monotonicMs() - startedAtMs,
+    requestId: headerOf(answer.headers, "x-ms-request-id") ?? "",
+    clientRequestId: headerOf(head.headers, "x-ms-client-request-id"),
+  });
+}

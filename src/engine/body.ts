@@ -1,0 +1,159 @@
+/**
+ * Bodies of responses. `cachedBody` sends what is in the file and waits for what is coming; `directBody` streams from
+ * the lake, for when flash cannot help. Both are pinned to one version: when the lake has another one by now, the
+ * body fails and the response is cut, never mixed.
+ */
+import { asForebayError, ForebayError, hasCode } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import type { BodySource, Segment } from "../http/types.ts";
+import type { EngineContext } from "./context.ts";
+import type { Filler } from "./fill.ts";
+import { type FillSource, type Opened, openRange } from "./range.ts";
+import type { CachedVersion } from "./version.ts";
+
+/** How a body came to its bytes, for the counters. */
+interface Range {
+  readonly first: number;
+  /** Exclusive. */
+  readonly end: number;
+}
+
+/** The body of a range that is wholly in the file: one piece, no waiting. `fd` is pinned by the caller. */
+export function presentBody(context: EngineContext, version: CachedVersion, fd: number, range: Range): BodySource {
+  let piece: Segment | null = { kind: "file", fd, offset: range.first, length: range.end - range.first };
+  return {
+    lengthBytes: range.end - range.first,
+    next: () => {
+      const next = piece;
+      piece = null;
+      return next;
+    },
+    close: () => {
+      context.files.unpin(version.fileId);
+      context.stats.bytesFromFlash += range.end - range.first;
+    },
+  };
+}
+
+/** The body of a range that is only partly there: follows the fills. The file may not exist before the first. */
+export function fillingBody(
+  context: EngineContext,
+  filler: Filler,
+  version: CachedVersion,
+  source: FillSource,
+  range: Range,
+): BodySource {
+  let fd = -1;
+  let at = range.first;
+  /** The first block that nobody was asked for yet on behalf of this body. */
+  let askedTo = Math.floor(range.first / version.blockBytes);
+  let direct: BodySource | null = null;
+  const endBlock = Math.ceil(range.end / version.blockBytes);
+  const windowBlocks = limits.readAheadBytesMax / version.blockBytes;
+
+  const askAhead = (): void => {
+    const here = Math.floor(at / version.blockBytes);
+    const to = Math.min(endBlock, here + windowBlocks);
+    if (version.complete || askedTo >= to || (askedTo > here && askedTo - here > windowBlocks / 2)) return;
+    const from = Math.max(askedTo, here);
+    askedTo = to;
+    void filler.ensure(version, source, from, to);
+  };
+  const piece = (): Segment | null => {
+    const length = version.readableBytes(at, range.end);
+    if (length === 0) return null;
+    if (fd < 0) fd = context.files.pin(version.fileId);
+    const offset = at;
+    at += length;
+    context.stats.bytesWhileFilling += length;
+    askAhead();
+    return { kind: "file", fd, offset, length };
+  };
+  const follow = async (): Promise<Segment | null> => {
+    for (;;) {
+      const ready = piece();
+      if (ready) return ready;
+      if (version.failure !== null) throw version.failure;
+      const b = Math.floor(at / version.blockBytes);
+      if (version.isCared(b)) await version.changed(b);
+      else await filler.ensure(version, source, b, Math.min(endBlock, b + windowBlocks));
+    }
+  };
+  /** When flash cannot go on, the lake can: the rest of the body comes straight from it. */
+  const wait = async (): Promise<Segment | null> => {
+    try {
+      return await follow();
+    } catch (error) {
+      if (!hasCode(error, "flash-failed", "flash-full", "gone", "closed", "timeout", "void")) throw error;
+      direct = directBody(context, version, source, { first: at, end: range.end }, null);
+      return direct.next();
+    }
+  };
+  return {
+    lengthBytes: range.end - range.first,
+    next: () => {
+      if (direct) return direct.next();
+      if (at >= range.end) return null;
+      return fd < 0 ? wait() : (piece() ?? wait());
+    },
+    close: () => {
+      if (fd >= 0) context.files.unpin(version.fileId);
+      fd = -1;
+      direct?.close();
+    },
+  };
+}
+
+/** The body of a range straight from the lake, going on after a broken connection where it stopped. */
+export function directBody(
+  context: EngineContext,
+  version: { readonly etag: string; readonly sizeBytes: number },
+  source: FillSource,
+  range: Range,
+  opened: Opened | null,
+): BodySource {
+  let at = range.first;
+  let answer = opened?.response ?? null;
+  let skip = opened ? range.first - opened.first : 0;
+  let answerEnd = opened ? opened.last + 1 : 0;
+  let attempts = 0;
+
+  const readOnce = async (): Promise<Uint8Array | null> => {
+    if (answer === null || at >= answerEnd) {
+      answer?.body.cancel();
+      answer = null;
+      answer = await openRange(context, version, source, at, range.end);
+      answerEnd = range.end;
+      skip = 0;
+    }
+    const bytes = await answer.body.read();
+    if (bytes === null) throw new ForebayError("lake-lost", "the lake's answer ended before its length");
+    const dropped = Math.min(skip, bytes.length);
+    skip -= dropped;
+    return bytes.subarray(dropped, Math.min(bytes.length, dropped + range.end - at));
+  };
+  const next = async (): Promise<Segment | null> => {
+    while (at < range.end) {
+      try {
+        const bytes = await readOnce();
+        if (bytes === null || bytes.length === 0) continue;
+        at += bytes.length;
+        context.stats.bytesForwarded += bytes.length;
+        return { kind: "bytes", bytes };
+      } catch (caught) {
+        answer?.body.cancel();
+        answer = null;
+        const error = asForebayError(caught);
+        attempts++;
+        if (!error.retryable || error.code === "lake-changed" || attempts >= limits.lakeFillAttemptsMax) throw error;
+        await context.clock.sleep(50 * 2 ** attempts);
+      }
+    }
+    return null;
+  };
+  return {
+    lengthBytes: range.end - range.first,
+    next: () => (at >= range.end ? null : next()),
+    close: () => answer?.body.cancel(),
+  };
+}

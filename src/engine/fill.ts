@@ -1,0 +1,199 @@
+/**
+ * Fills: bringing missing blocks of one version from the lake to its file. The keeper grants each block to one server
+ * at a time; the server reads runs of neighbouring blocks with ranged reads pinned to the version's ETag, writes each
+ * chunk to the file as it comes (so that readers can follow), and reports whole blocks with their checksums.
+ *
+ * Memory: one block buffer for each run under way, at most `limits.lakeFillConnectionsMax` of them.
+ */
+import { assert } from "../base/assert.ts";
+import { asForebayError, ForebayError, hasCode } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import type { EngineContext } from "./context.ts";
+import { createGate, type Gate } from "./gate.ts";
+import { createPour, type Pour, type Run } from "./pour.ts";
+import { type FillSource, type Opened, openRange, RetryAfter } from "./range.ts";
+import { bump } from "./stats.ts";
+import type { CachedVersion } from "./version.ts";
+
+export interface Filler {
+  /** Sees to it that blocks [first, end) are there or on their way. Resolves when that is arranged, never rejects. */
+  ensure(version: CachedVersion, source: FillSource, first: number, end: number): Promise<void>;
+  /**
+   * Takes the body of an answer at hand as the first run, from its first whole block on. Resolves when it is under
+   * way (or was let go because others are bringing the blocks).
+   */
+  adopt(version: CachedVersion, source: FillSource, opened: Opened): Promise<void>;
+}
+
+export function createFiller(context: EngineContext): Filler {
+  const gate = createGate(limits.lakeFillConnectionsMax);
+  const fills: Fills = { context, gate };
+  return {
+    ensure: (version, source, first, end) => ensure(fills, version, source, first, end),
+    adopt: (version, source, opened) => adopt(fills, version, source, opened),
+  };
+}
+
+interface Fills {
+  readonly context: EngineContext;
+  readonly gate: Gate;
+}
+
+async function ensure(
+  fills: Fills,
+  version: CachedVersion,
+  source: FillSource,
+  first: number,
+  end: number,
+): Promise<void> {
+  const stop = Math.min(end, version.blockCount);
+  for (let b = first; b < stop; ) {
+    while (b < stop && version.isCared(b)) b++;
+    let to = b;
+    while (to < stop && !version.isCared(to)) to++;
+    if (to > b) for (const run of await claim(fills, version, b, to - b)) void fillRun(fills, version, source, run);
+    b = to;
+  }
+}
+
+/** Claims [first, first + count) and returns what was granted, in runs of a size that suits parallel reads. */
+async function claim(fills: Fills, version: CachedVersion, first: number, count: number): Promise<Run[]> {
+  const { keeper, holder } = fills.context;
+  // Until the keeper answers, the blocks count as cared for, so that this server asks once.
+  for (let b = first; b < first + count; b++) version.setElsewhere(b);
+  const release = (): void => {
+    for (let b = first; b < first + count; b++) if (!version.has(b)) version.release(b);
+  };
+  try {
+    const claimed = await keeper.claim(holder, version.id, first, count);
+    if (claimed === null) {
+      version.fail(new ForebayError("gone", "the version was evicted while it was being filled"));
+      release();
+      return [];
+    }
+    for (const b of claimed.present) version.setPresent(b);
+    for (const b of claimed.held) void followElsewhere(fills, version, b);
+    const granted = claimed.granted.filter((b) => !version.has(b));
+    for (const b of granted) version.begin(b);
+    return runsOf(granted);
+  } catch (error) {
+    version.fail(asForebayError(error));
+    release();
+    return [];
+  }
+}
+
+function runsOf(blocks: readonly number[]): Run[] {
+  // Eight parallel runs or so for one wide request, each no smaller than two blocks (requests are billed) and no
+  // larger than the bound.
+  const size = Math.max(2, Math.min(limits.fillRunBlocksMax, Math.ceil(blocks.length / 8)));
+  const runs: Run[] = [];
+  let at = 0;
+  while (at < blocks.length) {
+    const first = blocks[at] as number;
+    let count = 1;
+    while (count < size && blocks[at + count] === first + count) count++;
+    runs.push({ first, count });
+    at += count;
+  }
+  return runs;
+}
+
+/** Waits for a block that another server is bringing. */
+async function followElsewhere(fills: Fills, version: CachedVersion, b: number): Promise<void> {
+  try {
+    const outcome = await fills.context.keeper.awaitBlock(version.id, b);
+    if (outcome === "present") version.setPresent(b);
+    else if (outcome === "free") version.release(b);
+    else version.fail(new ForebayError("gone", "the version was evicted while it was being filled"));
+  } catch (error) {
+    version.fail(asForebayError(error));
+  }
+}
+
+async function adopt(fills: Fills, version: CachedVersion, source: FillSource, opened: Opened): Promise<void> {
+  const { response } = opened;
+  assert(opened.first % version.blockBytes === 0, "an adopted body begins at a block");
+  const first = opened.first / version.blockBytes;
+  const end = Math.floor(
+    (opened.last + 1 === version.sizeBytes ? version.sizeBytes + version.blockBytes - 1 : opened.last + 1) /
+      version.blockBytes,
+  );
+  const count = Math.min(end - first, limits.fillRunBlocksMax);
+  if (count <= 0 || version.isCared(first)) {
+    response.body.cancel();
+    return;
+  }
+  const runs = await claim(fills, version, first, count);
+  const granted = runs.flatMap((run) => Array.from({ length: run.count }, (_, i) => run.first + i));
+  let length = 0;
+  while (granted[length] === first + length) length++;
+  if (length === 0) response.body.cancel();
+  else void fillRun(fills, version, source, { first, count: length }, opened);
+  for (const rest of runsOf(granted.slice(length))) void fillRun(fills, version, source, rest);
+}
+
+/** Brings one run, trying again a bounded number of times. Never rejects: waiting readers learn through the version. */
+async function fillRun(
+  fills: Fills,
+  version: CachedVersion,
+  source: FillSource,
+  run: Run,
+  opened?: Opened,
+): Promise<void> {
+  const { context, gate } = fills;
+  const { stats, log, keeper, holder } = context;
+  const pour = createPour(context, version, source, run, opened?.md5);
+  stats.fills++;
+  stats.fillsNow++;
+  // An answer at hand holds a connection already: it must not wait for one.
+  const leave = opened ? gate.enterNow() : await gate.enter();
+  try {
+    pour.open();
+    await pourRun(context, version, source, pour, opened);
+  } catch (caught) {
+    const error = asForebayError(caught);
+    opened?.response.body.cancel();
+    stats.fillErrors++;
+    bump(stats.errors, `fill.${error.code}`);
+    log("warn", "fill failed", { code: error.code, reason: error.message, key: version.key, block: pour.nextBlock() });
+    const left = pour.blocksLeft();
+    if (hasCode(error, "flash-failed", "flash-full", "gone")) void keeper.reportFailure(error.message).catch(() => {});
+    if (hasCode(error, "lake-changed", "lake-corrupt")) {
+      void keeper.drop(version.key, version.id, error.code === "lake-corrupt" ? "bad" : "changed").catch(() => {});
+    }
+    await keeper.unclaim(holder, version.id, left).catch(() => {});
+    // A caller that went away is no reason for others to fail: they ask again with their own authority.
+    if (error.code !== "cancelled") version.fail(error);
+    for (const b of left) version.release(b);
+  } finally {
+    pour.close();
+    stats.fillsNow--;
+    leave();
+  }
+}
+
+async function pourRun(
+  context: EngineContext,
+  version: CachedVersion,
+  source: FillSource,
+  pour: Pour,
+  opened: Opened | undefined,
+): Promise<void> {
+  let answer = opened?.response;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      answer ??= await openRange(context, version, source, pour.offset(), pour.end());
+      await pour.take(answer);
+      return;
+    } catch (caught) {
+      answer?.body.cancel();
+      answer = undefined;
+      const error = asForebayError(caught);
+      if (!hasCode(error, "lake-lost", "lake-unreachable", "timeout", "overloaded")) throw error;
+      if (attempt >= limits.lakeFillAttemptsMax) throw error;
+      const retryAfterMs = error.cause instanceof RetryAfter ? error.cause.delayMs : 50 * 2 ** attempt;
+      await context.clock.sleep(Math.min(retryAfterMs, limits.lakeRetryPauseMsMax));
+    }
+  }
+}

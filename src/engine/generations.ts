@@ -1,0 +1,85 @@
+/**
+ * Generations: counters that every change through Forebay moves, before it is forwarded and again after its answer.
+ * Whoever reads the lake notes them first and finds its result void if they moved. They stand in memory that all
+ * processes share, so a hit compares three integers instead of sending a message, and no server has to confirm
+ * anything before a change may go on.
+ *
+ * Blobs and containers share a slot when their hashes collide: then one moves the other, which costs a check with
+ * the lake and is never wrong.
+ *
+ * Beside the counters lie the marks of visit that the replacement policy reads: one byte for each version id (modulo).
+ */
+import { assert } from "../base/assert.ts";
+import type { ChangeScope, Generation } from "../flash/types.ts";
+
+const BLOB_SLOTS = 1 << 20;
+const CONTAINER_SLOTS = 1 << 14;
+const ACCOUNT_SLOTS = 1 << 10;
+const SLOTS = BLOB_SLOTS + CONTAINER_SLOTS + ACCOUNT_SLOTS;
+const VISITED_BYTES = 1 << 24;
+const VISITED_MASK = VISITED_BYTES - 1;
+
+/** Bytes of shared memory that the counters and marks take. Pages never touched cost nothing. */
+export const SHARED_BYTES = SLOTS * 4 + VISITED_BYTES;
+
+/** Where a key's three counters are. */
+export type Slots = readonly [blob: number, container: number, account: number];
+
+/** The shared counters and marks. */
+export interface Generations {
+  /** Names this life of the counters: values of another epoch mean nothing. */
+  readonly epoch: string;
+  readonly visited: Uint8Array;
+  /** The slots of an index key (`account/container/blob`, with or without a snapshot). */
+  slotsOf(key: string): Slots;
+  /** The counters as they are now. */
+  at(slots: Slots): Generation;
+  /** Whether nothing moved since `generation` was read. */
+  same(slots: Slots, generation: Generation): boolean;
+  /** Moves the counters of a scope: everything within it that is noted becomes void. */
+  move(scope: ChangeScope): void;
+  /** Marks a version as used (for the replacement policy). */
+  visit(versionId: number): void;
+}
+
+/** Views `memory` ({@link SHARED_BYTES} long, zeros at first) as the counters of `epoch`. */
+export function createGenerations(memory: ArrayBuffer, epoch: string): Generations {
+  assert(memory.byteLength >= SHARED_BYTES, "the shared memory holds every counter");
+  const counters = new Int32Array(memory, 0, SLOTS);
+  const visited = new Uint8Array(memory, SLOTS * 4, VISITED_BYTES);
+  const slotsOf = (key: string): Slots => {
+    const accountEnd = key.indexOf("/");
+    const containerEnd = key.indexOf("/", accountEnd + 1);
+    const nul = key.indexOf("\u0000", containerEnd + 1);
+    const blob = nul < 0 ? key : key.slice(0, nul);
+    return [
+      slot(blob, BLOB_SLOTS),
+      BLOB_SLOTS + slot(containerEnd < 0 ? key : key.slice(0, containerEnd), CONTAINER_SLOTS),
+      BLOB_SLOTS + CONTAINER_SLOTS + slot(accountEnd < 0 ? key : key.slice(0, accountEnd), ACCOUNT_SLOTS),
+    ];
+  };
+  const read = (index: number): number => Atomics.load(counters, index);
+  return {
+    epoch,
+    visited,
+    slotsOf,
+    at: (slots) => [read(slots[0]), read(slots[1]), read(slots[2])],
+    same: (slots, generation) =>
+      read(slots[0]) === generation[0] && read(slots[1]) === generation[1] && read(slots[2]) === generation[2],
+    move: (scope) => {
+      let slots: Slots;
+      let which: 0 | 1 | 2;
+      if (scope.container === null) [slots, which] = [slotsOf(`${scope.account}//`), 2];
+      else if (scope.blob === null) [slots, which] = [slotsOf(`${scope.account}/${scope.container}/`), 1];
+      else [slots, which] = [slotsOf(`${scope.account}/${scope.container}/${scope.blob}`), 0];
+      Atomics.add(counters, slots[which], 1);
+    },
+    visit: (versionId) => {
+      visited[versionId & VISITED_MASK] = 1;
+    },
+  };
+}
+
+function slot(text: string, slots: number): number {
+  return Number(Bun.hash.xxHash32(text)) & (slots - 1);
+}

@@ -1,0 +1,276 @@
+/**
+ * The read path. One screen: is there a version that this caller may see and that is fresh enough? Then send it. If
+ * not, ask the lake (once for everybody), and send what it said.
+ */
+import { limits } from "../base/limits.ts";
+import type { BodySource, RawHeaders } from "../http/types.ts";
+import { keyText } from "../lake/types.ts";
+import { directBody, fillingBody, presentBody } from "./body.ts";
+import type { EngineContext } from "./context.ts";
+import { createFiller, type Filler } from "./fill.ts";
+import { type Bounded, boundedMap } from "./hot.ts";
+import { createReadAhead, type ReadAhead } from "./readahead.ts";
+import { fillSource, type Resolution, resolve, variantName } from "./resolve.ts";
+import { bump } from "./stats.ts";
+import type { Form, ReadOutcome, ReadRequest, Temperature } from "./types.ts";
+import { createVerdicts, type Verdicts } from "./verdicts.ts";
+import { CachedVersion } from "./version.ts";
+
+/** Answers reads. Synchronous on a hit: nothing is awaited where nothing is to be waited for. */
+export interface Reader {
+  read(request: ReadRequest): ReadOutcome | Promise<ReadOutcome>;
+  /** Forgets everything remembered: the index behind it was made anew. */
+  forgetAll(): void;
+  /** Forgets who may read: access may have changed. */
+  forgetVerdicts(): void;
+}
+
+interface Reading {
+  readonly context: EngineContext;
+  readonly hot: Bounded<CachedVersion>;
+  readonly filler: Filler;
+  readonly ahead: ReadAhead;
+  readonly verdicts: Verdicts;
+  /** Blobs that are no block blobs, and until when that is believed. */
+  readonly foreign: Bounded<number>;
+}
+
+export function createReader(context: EngineContext): Reader {
+  const filler = createFiller(context);
+  const reading: Reading = {
+    context,
+    hot: boundedMap(limits.hotEntriesMax),
+    filler,
+    ahead: createReadAhead(filler),
+    verdicts: createVerdicts(context.clock),
+    foreign: boundedMap(limits.hotEntriesMax),
+  };
+  return {
+    read: (request) => read(reading, request),
+    forgetAll: () => {
+      reading.hot.clear();
+    },
+    forgetVerdicts: () => reading.verdicts.clear(),
+  };
+}
+
+function read(reading: Reading, request: ReadRequest): ReadOutcome | Promise<ReadOutcome> {
+  const key = keyText(request.key);
+  if (!reading.verdicts.holds(request)) return askThenRead(reading, request, key);
+  const version = find(reading, key);
+  if (version !== null && isFresh(reading.context, request, version)) {
+    const outcome = serveVersion(reading, request, version, null);
+    if (outcome !== null) return outcome;
+  }
+  return resolveAndServe(reading, request, key);
+}
+
+/** What this server knows of `key`, looking into the index when its own memory may be out of date. */
+function find(reading: Reading, key: string): CachedVersion | null {
+  const { generations, index } = reading.context;
+  const held = reading.hot.get(key);
+  if (held !== undefined && held.failure === null && generations.same(held.slots, held.generation)) return held;
+  const slots = held?.slots ?? generations.slotsOf(key);
+  // Noted before the look-up: a change that comes between the two makes the entry void, not wrong.
+  const generation = generations.at(slots);
+  const record = index.lookup(key);
+  if (record === null) {
+    reading.hot.delete(key);
+    return null;
+  }
+  const version = new CachedVersion(record, slots, generation);
+  reading.hot.set(key, version);
+  return version;
+}
+
+/** Whether what is known of a version may be given without asking, by the policy's bound. */
+function isFresh(context: EngineContext, request: ReadRequest, version: CachedVersion): boolean {
+  const variant = version.variants.get(variantName(request));
+  if (variant === undefined) return false;
+  const { maxStaleMs } = request.policy;
+  const { generations, clock } = context;
+  const thisEpoch = variant.epoch === generations.epoch;
+  // A generation that moved calls for a check even here: somebody changed something in reach, if only by collision.
+  if (thisEpoch && !generations.same(version.slots, variant.generation)) return false;
+  if (maxStaleMs === "immutable") return variant.era === context.era();
+  return thisEpoch && clock.monotonicMs() - variant.sentAtMs < maxStaleMs;
+}
+
+/** The lake judges the caller: asked with the caller's own credential, a yes is remembered. */
+async function askThenRead(reading: Reading, request: ReadRequest, key: string): Promise<ReadOutcome> {
+  const { context } = reading;
+  const askedAtMs = context.clock.monotonicMs();
+  context.stats.verdictsAsked++;
+  try {
+    const response = await request.lake.read({
+      key: request.key,
+      method: request.form === "head" ? "HEAD" : "GET",
+      range: request.form === "head" ? undefined : { first: 0, last: 0 },
+      apiVersion: request.apiVersion,
+      credential: request.caller,
+      clientRequestId: request.clientRequestId,
+      signal: request.signal(),
+    });
+    response.body.cancel();
+    const { status } = response.head;
+    bump(context.stats.lakeRequests, `verdict.${status}`);
+    // 416: an empty blob has no first byte, which only somebody who may read it is told.
+    if (status !== 200 && status !== 206 && status !== 416) return { kind: "forward", why: `verdict-${status}` };
+  } catch {
+    return { kind: "unavailable", why: "the lake could not be asked whether this caller may read" };
+  }
+  reading.verdicts.remember(request, askedAtMs);
+  const version = find(reading, key);
+  if (version !== null && isFresh(context, request, version)) {
+    const outcome = serveVersion(reading, request, version, null);
+    if (outcome !== null) return outcome;
+  }
+  return resolveAndServe(reading, request, key);
+}
+
+async function resolveAndServe(reading: Reading, request: ReadRequest, key: string): Promise<ReadOutcome> {
+  const { context } = reading;
+  const foreignUntilMs = reading.foreign.get(key);
+  if (foreignUntilMs !== undefined && context.clock.monotonicMs() < foreignUntilMs) {
+    return { kind: "forward", why: "not-a-block-blob" };
+  }
+  const resolution = await resolve(context, request, key);
+  switch (resolution.kind) {
+    case "known":
+      return serveKnown(reading, request, key, resolution);
+    case "unkept":
+      return serveUnkept(reading, request, resolution);
+    case "outage":
+      return serveOutage(reading, request, key, resolution.why);
+    case "forward":
+      if (resolution.why === "not-a-block-blob") {
+        reading.foreign.set(key, context.clock.monotonicMs() + limits.verdictTtlMs);
+      }
+      return resolution;
+    case "answer":
+      return resolution;
+  }
+}
+
+async function serveKnown(
+  reading: Reading,
+  request: ReadRequest,
+  key: string,
+  known: Extract<Resolution, { kind: "known" }>,
+): Promise<ReadOutcome> {
+  const { record, opened } = known;
+  let version = reading.hot.get(key);
+  if (version?.id === record.id && version.failure === null) {
+    version.learn(record);
+    if (!reading.context.generations.same(version.slots, version.generation)) version = undefined;
+  } else version = undefined;
+  if (version === undefined) {
+    version = new CachedVersion(record, reading.context.generations.slotsOf(key), known.generation);
+    reading.hot.set(key, version);
+  }
+  if (opened) await reading.filler.adopt(version, fillSource(request), opened);
+  const outcome = serveVersion(reading, request, version, opened ? "miss" : null);
+  if (outcome !== null) return outcome;
+  reading.hot.delete(key);
+  return { kind: "forward", why: "flash" };
+}
+
+/** Serves from a version whose headers are right. Null when its file cannot be opened. */
+function serveVersion(
+  reading: Reading,
+  request: ReadRequest,
+  version: CachedVersion,
+  asked: Temperature | null,
+): ReadOutcome | null {
+  const { context } = reading;
+  const variant = version.variants.get(variantName(request));
+  if (variant === undefined) return null;
+  const range = wanted(request, version.sizeBytes, variant.headers);
+  if (range === null) return { kind: "forward", why: "range-or-condition" };
+  context.generations.visit(version.id);
+  if (range.end === range.first || request.form === "head") {
+    return served(request.form, asked ?? "hit", variant.headers, range, version.sizeBytes, null);
+  }
+  const present = version.readableBytes(range.first, range.end);
+  if (present === range.end - range.first) {
+    const fd = pinned(reading, version);
+    if (fd === null) return null;
+    const body = presentBody(context, version, fd, range);
+    if (!version.complete) reading.ahead.noteRead(version, fillSource(request), range.first, range.end);
+    return served(request.form, asked ?? "hit", variant.headers, range, version.sizeBytes, body);
+  }
+  const source = fillSource(request);
+  const body = fillingBody(context, reading.filler, version, source, range);
+  reading.ahead.noteRead(version, source, range.first, range.end);
+  const temperature = asked ?? (present > 0 ? "partial" : "miss");
+  return served(request.form, temperature, variant.headers, range, version.sizeBytes, body);
+}
+
+function served(
+  form: Form,
+  temperature: Temperature,
+  headers: RawHeaders,
+  range: { first: number; end: number },
+  sizeBytes: number,
+  body: BodySource | null,
+): ReadOutcome {
+  const length = form === "head" ? 0 : range.end - range.first;
+  return { kind: "serve", temperature, headers, first: range.first, length, sizeBytes, body };
+}
+
+/** The bytes asked for, or null when the lake has to answer itself (416, 304, 412 and whatever is unclear). */
+function wanted(request: ReadRequest, sizeBytes: number, headers: RawHeaders): { first: number; end: number } | null {
+  if (request.conditionsHold !== null && !request.conditionsHold(headers)) return null;
+  if (request.range === null) return { first: 0, end: sizeBytes };
+  const { first, last } = request.range;
+  if (first >= sizeBytes) return null;
+  return { first, end: last === null ? sizeBytes : Math.min(last + 1, sizeBytes) };
+}
+
+/** A descriptor of the version's file. Null when it is gone: evicted, or lost, and then the index hears of it. */
+function pinned(reading: Reading, version: CachedVersion): number | null {
+  const { files, index, keeper, stats } = reading.context;
+  try {
+    return files.pin(version.fileId);
+  } catch {
+    reading.hot.delete(version.key);
+    if (index.lookup(version.key)?.id === version.id) {
+      bump(stats.errors, "flash.file-lost");
+      void keeper.drop(version.key, version.id, "bad").catch(() => {});
+    }
+    return null;
+  }
+}
+
+/** Right as of now, but not kept: what the lake is sending goes straight through. */
+function serveUnkept(
+  reading: Reading,
+  request: ReadRequest,
+  unkept: Extract<Resolution, { kind: "unkept" }>,
+): ReadOutcome {
+  const { variant, opened, sizeBytes, etag } = unkept;
+  const range = wanted(request, sizeBytes, variant.headers);
+  if (range === null) {
+    opened?.response.body.cancel();
+    return { kind: "forward", why: "range-or-condition" };
+  }
+  if (request.form === "head" || range.end === range.first) {
+    opened?.response.body.cancel();
+    return served(request.form, "miss", variant.headers, range, sizeBytes, null);
+  }
+  const body = directBody(reading.context, { etag, sizeBytes }, fillSource(request), range, opened);
+  return served(request.form, "miss", variant.headers, range, sizeBytes, body);
+}
+
+/** The lake cannot be asked. What is too old is given only where the policy says so. */
+function serveOutage(reading: Reading, request: ReadRequest, key: string, why: string): ReadOutcome {
+  if (request.policy.onLakeOutage === "serve") {
+    const version = find(reading, key);
+    const outcome = version === null ? null : serveVersion(reading, request, version, null);
+    if (outcome?.kind === "serve") {
+      reading.context.stats.staleServed++;
+      return outcome;
+    }
+  }
+  return { kind: "unavailable", why };
+}

@@ -1,0 +1,71 @@
+import { describe, expect, test } from "bun:test";
+import { createSimClock } from "../../sim/clock.ts";
+import { createSimDisk } from "../../sim/disk.ts";
+import { seededRandom } from "../base/random.ts";
+import { filePath, folderPath } from "./files.ts";
+import { createReadFiles } from "./read-files.ts";
+
+function files(openFilesMax: number) {
+  const disk = createSimDisk({ random: seededRandom(1), clock: createSimClock(), capacityBytes: 1e6 });
+  for (const id of [1, 2, 3, 4]) {
+    disk.makeFolder(folderPath(id));
+    disk.close(disk.open(filePath(id), "create"));
+  }
+  return { disk, pool: createReadFiles(disk, openFilesMax) };
+}
+
+describe("a server's descriptors", () => {
+  test("are kept, shared and bounded; the one idle longest goes", () => {
+    const { disk, pool } = files(2);
+    const one = pool.pin(1);
+    expect(pool.pin(1)).toBe(one);
+    pool.unpin(1);
+    pool.pin(2);
+    pool.pin(3);
+    expect(pool.openCount).toBe(3); // all in use: none may be closed
+    pool.unpin(2);
+    expect(pool.openCount).toBe(2);
+    pool.unpin(1);
+    pool.unpin(3);
+    expect(pool.pin(1)).toBe(one);
+    pool.unpin(1);
+    pool.pin(4);
+    expect(pool.openCount).toBe(2); // 3 went, 1 was used after it
+    expect(disk.openDescriptors).toBe(2);
+    pool.unpin(4);
+    pool.close();
+    expect(disk.openDescriptors).toBe(0);
+    expect(() => pool.pin(1)).toThrow(/closed/);
+  });
+
+  test("of evicted files close with the last response that needs them", async () => {
+    const { disk, pool } = files(10);
+    const fd = pool.pin(1);
+    pool.pin(1);
+    pool.pin(2);
+    pool.unpin(2);
+    disk.unlink(filePath(1));
+    disk.unlink(filePath(2));
+    let done = false;
+    const released = pool.release([1, 2, 3]).then(() => {
+      done = true;
+    });
+    expect(() => pool.pin(1)).toThrow(/evicted/);
+    expect(() => pool.pin(2)).toThrow(/no such file/);
+    expect(disk.readNow(fd, new Uint8Array(1), 0)).toBe(0);
+    pool.unpin(1);
+    await Promise.resolve();
+    expect(done).toBe(false);
+    pool.unpin(1);
+    await released;
+    expect(disk.openDescriptors).toBe(0);
+  });
+
+  test("serve from a file system that became read-only", () => {
+    const { disk, pool } = files(10);
+    disk.faults.readOnly = true;
+    expect(pool.pin(1)).toBeGreaterThan(0);
+    disk.faults.vanished = true;
+    expect(() => pool.pin(2)).toThrow(/no such file/);
+  });
+});

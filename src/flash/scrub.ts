@@ -1,0 +1,157 @@
+/**
+ * The scrub reads every stored block once in a stated period, slowly and past the page cache, and compares it with the
+ * checksum taken when it came. A version with a bad block is dropped: the next reader gets it from the lake again.
+ */
+import { asForebayError, hasCode } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import type { Timer } from "../io/clock.ts";
+import { dropVersion, type KeeperCore } from "./core.ts";
+import { blockLength, checksumOf, filePath, locate } from "./files.ts";
+import type { IndexedVersion } from "./index.ts";
+import { blockCost } from "./versions.ts";
+
+/** How much faster than the period demands: what is off or busy now and then still makes it. */
+const HASTE = 1.25;
+const PAUSE_MS_MIN = 20;
+const PAUSE_MS_MAX = 60_000;
+/** The place is noted in the index every so many steps. */
+const NOTE_STEPS = 64;
+
+export interface Scrub {
+  /** Checks the next few blocks; resolves with how many. */
+  step(): Promise<number>;
+  start(): void;
+  stop(): void;
+}
+
+/** `dropped` is called when versions were dropped. */
+export function createScrub(
+  core: KeeperCore,
+  dropCached: (fd: number, offset: number, length: number) => void,
+  dropped: () => void,
+): Scrub {
+  const { index, clock, bounds, counts, health } = core;
+  const place = { after: index.totals().scrubbed, id: null as number | null, block: 0 };
+  let steps = 0;
+  let stepBytes = 0;
+  let timer: Timer | null = null;
+  let running: Promise<number> | null = null;
+  let stopped = false;
+
+  const finishVersion = (id: number): void => {
+    place.after = id;
+    place.id = null;
+    place.block = 0;
+  };
+  const note = (): void => index.change(false, (changes) => changes.scrubbed(place.after));
+  /** The version at hand, or the next one. Null: the end was reached, and the next round begins. */
+  const current = (): number | null => {
+    place.id ??= index.nextStored(place.after);
+    if (place.id !== null) return place.id;
+    if (place.after > 0) {
+      counts.scrubRounds++;
+      place.after = 0;
+      note();
+    }
+    return null;
+  };
+  const step = async (): Promise<number> => {
+    stepBytes = 0;
+    if (!health.state().ok || stopped) return 0;
+    const id = current();
+    if (id === null) return 0;
+    const version = index.getById(id);
+    const sums = version === null ? [] : index.checksums(id, place.block, limits.scrubStepBlocksMax);
+    const last = sums.at(-1);
+    if (version === null || last === undefined) {
+      finishVersion(id);
+      if (++steps % NOTE_STEPS === 0) note();
+      return 0;
+    }
+    place.block = last.block + 1;
+    if (sums.length < limits.scrubStepBlocksMax) finishVersion(id);
+    for (const { block, checksum } of sums) {
+      stepBytes += blockCost(version, block);
+      const why = await whatIsWrong(core, version, block, checksum, dropCached);
+      if (stopped) return 0;
+      counts.scrubbedBlocks++;
+      if (why === null) continue;
+      if (await confirmBad(version, block, why)) finishVersion(id);
+      break;
+    }
+    if (++steps % NOTE_STEPS === 0) note();
+    return sums.length;
+  };
+  /** A block that cannot be read or is not what it was: bad, unless the version is gone or the whole flash failed. */
+  const confirmBad = async (version: IndexedVersion, block: number, why: string): Promise<boolean> => {
+    await health.probe();
+    if (!health.state().ok || stopped) return false;
+    const found = core.versions.loadById(version.id);
+    if (found === null) return true;
+    counts.scrubBadBlocks++;
+    core.log("warn", "the scrub found a bad block: its version is dropped", { version: version.id, block, why });
+    dropVersion(core, found, "bad");
+    dropped();
+    return true;
+  };
+  const stepOnce = (): Promise<number> => {
+    running ??= step().finally(() => {
+      running = null;
+    });
+    return running;
+  };
+  const pauseMs = (): number => {
+    const stored = index.totals().storedBytes;
+    const share = stored === 0 ? 1 : stepBytes / stored;
+    return Math.min(PAUSE_MS_MAX, Math.max(PAUSE_MS_MIN, (bounds.scrubPeriodMs * share) / HASTE));
+  };
+  const loop = (): void => {
+    if (stopped) return;
+    timer = clock.after(pauseMs(), () => {
+      stepOnce()
+        .catch((error) => core.log("warn", "the scrub failed", { cause: asForebayError(error).message }))
+        .finally(loop);
+    });
+  };
+  return {
+    step: stepOnce,
+    start: loop,
+    stop: () => {
+      stopped = true;
+      timer?.cancel();
+      try {
+        if (health.state().ok) note();
+      } catch {
+        // The place is only a convenience.
+      }
+    },
+  };
+}
+
+async function whatIsWrong(
+  core: KeeperCore,
+  version: IndexedVersion,
+  block: number,
+  checksum: string,
+  dropCached: (fd: number, offset: number, length: number) => void,
+): Promise<string | null> {
+  const { disk } = core;
+  const bytes = new Uint8Array(blockLength(version, block));
+  let at = 0;
+  try {
+    for (const piece of locate(version.spans, block * version.blockBytes, bytes.length)) {
+      const fd = disk.open(filePath(piece.fileId), "read");
+      try {
+        dropCached(fd, piece.offset, piece.length);
+        const got = await disk.read(fd, bytes.subarray(at, at + piece.length), piece.offset);
+        if (got !== piece.length) return `${got} bytes of ${piece.length}`;
+      } finally {
+        disk.close(fd);
+      }
+      at += piece.length;
+    }
+  } catch (error) {
+    return hasCode(error, "gone") ? "the file is gone" : asForebayError(error).message;
+  }
+  return checksumOf(bytes) === checksum ? null : "the checksum differs";
+}

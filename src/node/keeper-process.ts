@@ -1,0 +1,292 @@
+/**
+ * The keeper's process: the index and everything that writes it, what the servers ask of it, and the admin endpoint.
+ * Where the flash cannot be used it goes on without, says so, and tries again; a folder that came back is opened by a
+ * fresh process, because start-up is recovery.
+ */
+import { existsSync, mkdirSync, openSync } from "node:fs";
+import { startAdminServer } from "../admin/server.ts";
+import type { AdminSources, FlashView, LakeView } from "../admin/types.ts";
+import { asForebayError, ForebayError } from "../base/errors.ts";
+import { createGenerations, type Generations, SHARED_BYTES } from "../engine/generations.ts";
+import type { Stats } from "../engine/stats.ts";
+import { openFlashIndex } from "../flash/index-open.ts";
+import { createFlashKeeper } from "../flash/keeper.ts";
+import type { LocalFlashKeeper } from "../flash/keeper-types.ts";
+import { listenChannel, type Peer } from "../io/channel.ts";
+import { realClock } from "../io/clock.ts";
+import { type Disk, realDisk } from "../io/disk.ts";
+import type { FileLock } from "../io/file-lock.ts";
+import { type FolderSync, openFolderSync } from "../io/sync-folder.ts";
+import { adviseDontNeed, mapShared } from "../io/syscalls.ts";
+import { type LakeProbe, probeLake } from "../lake/probe.ts";
+import { type Running, runChild } from "./child.ts";
+import { type Config, flashBoundBytes } from "./config.ts";
+import { lockIndex } from "./flash-lock.ts";
+import { answerKeeperCall } from "./keeper-calls.ts";
+import { type LakeClient, lakeOrigin, openLakes } from "./lakes.ts";
+import { createLogger } from "./logger.ts";
+import type { Init } from "./messages.ts";
+import { VERSION } from "./version.ts";
+
+const PROBE_INTERVAL_MS = 30_000;
+const FLASH_RETRY_MS = 5_000;
+const STATS_TIMEOUT_MS = 1_000;
+
+interface KeeperWorld {
+  readonly init: Init;
+  readonly log: ReturnType<typeof createLogger>;
+  readonly generations: Generations;
+  readonly disk: Disk;
+  readonly peers: Map<string, Peer>;
+  readonly probes: Map<string, LakeProbe>;
+  config: Config;
+  lakes: Map<string, LakeClient>;
+  keeper: LocalFlashKeeper | null;
+  lock: FileLock | null;
+  sync: FolderSync | null;
+  flashProblem: string;
+  flashBound: number;
+}
+
+function syncFolder(world: KeeperWorld): Promise<void> {
+  return world.sync?.sync() ?? Promise.reject(new ForebayError("flash-failed", "the flash folder is not open"));
+}
+
+async function start(init: Init): Promise<Running> {
+  const { config } = init;
+  const log = createLogger(init.name, config.logLevel);
+  const generations = createGenerations(mapShared(openSync(init.sharedPath, "r+"), SHARED_BYTES), init.epoch);
+  const world: KeeperWorld = {
+    init,
+    log,
+    generations,
+    disk: realDisk(config.flashFolder, () => syncFolder(world)),
+    sync: null,
+    peers: new Map(),
+    probes: new Map(),
+    config,
+    lakes: openLakes(config),
+    keeper: null,
+    lock: null,
+    flashProblem: "not opened yet",
+    flashBound: 0,
+  };
+  const problem = await openFlash(world);
+  // A folder that this version must not touch ends the start; all else is tried again.
+  if (problem?.code === "config") throw problem;
+  const channel = listenChannel(
+    init.channelPath,
+    (method, args, peer) => answer(world, method, args, peer),
+    () => {},
+  );
+  const admin = listenAdmin(world);
+  const flashWatch = setInterval(() => void watchFlash(world), FLASH_RETRY_MS);
+  const probing = setInterval(() => void probeAll(world), PROBE_INTERVAL_MS);
+  void probeAll(world);
+  return {
+    port: admin.port,
+    reload: async (next) => {
+      for (const client of world.lakes.values()) client.lake.close();
+      world.config = next;
+      world.lakes = openLakes(next);
+      void probeAll(world);
+    },
+    stop: async () => {
+      clearInterval(flashWatch);
+      clearInterval(probing);
+      await world.keeper?.stop();
+      channel.close();
+      await admin.stop();
+    },
+  };
+}
+
+/** Opens the flash folder. Null: it is open. */
+async function openFlash(world: KeeperWorld): Promise<ForebayError | null> {
+  const { config, log, disk, generations } = world;
+  const indexPath = `${config.flashFolder}/index.sqlite`;
+  try {
+    mkdirSync(config.flashFolder, { recursive: true, mode: 0o700 });
+    world.lock?.release();
+    world.lock = null;
+    world.lock = await lockIndex(config.flashFolder);
+    world.sync?.close();
+    world.sync = openFolderSync(config.flashFolder, (why) => log("warn", "flushes run on the main thread", { why }));
+    world.flashBound = flashBound(world, indexPath);
+    world.keeper = await createFlashKeeper({
+      disk,
+      openIndex: () => openFlashIndex(indexPath, log),
+      clock: realClock,
+      generations: { current: (key) => generations.at(generations.slotsOf(key)) },
+      epoch: generations.epoch,
+      visited: generations.visited,
+      flashBytesMax: world.flashBound,
+      log,
+      dropCached: adviseDontNeed,
+    });
+    world.flashProblem = "";
+    for (const [holder, peer] of world.peers) subscribe(world, holder, peer);
+    return null;
+  } catch (error) {
+    const problem = asForebayError(error);
+    const { code, message } = problem;
+    if (world.flashProblem !== message) {
+      log("error", "flash cannot be used; reads are served from the lake", { code, reason: message });
+    }
+    world.flashProblem = message;
+    return problem;
+  }
+}
+
+/** Bytes that the cache may take: as said, or a share of what others leave on the file system. */
+function flashBound(world: KeeperWorld, indexPath: string): number {
+  const { config, disk, log } = world;
+  if ("bytes" in config.flashSize || !existsSync(indexPath)) {
+    return flashBoundBytes(config.flashSize, disk.space().freeBytes, 0);
+  }
+  const index = openFlashIndex(indexPath, log);
+  const { storedBytes } = index.totals();
+  index.close();
+  return flashBoundBytes(config.flashSize, disk.space().freeBytes, storedBytes);
+}
+
+/** Without flash: tries to open it. With a flash that only a new keeper can use again: makes room for one. */
+async function watchFlash(world: KeeperWorld): Promise<void> {
+  if (world.keeper === null) {
+    if ((await openFlash(world)) === null) world.log("info", "flash can be used again");
+    return;
+  }
+  const health = world.keeper.health();
+  if (health.ok || !health.needsReopen) return;
+  world.log("error", "the flash folder or its index was lost; opening it anew", { reason: health.reason });
+  process.exit(75);
+}
+
+async function answer(world: KeeperWorld, method: string, args: readonly unknown[], peer: Peer): Promise<unknown> {
+  if (method === "hello") {
+    const holder = String(args[0]);
+    world.peers.set(holder, peer);
+    subscribe(world, holder, peer);
+    void peer.closed.then(() => {
+      world.peers.delete(holder);
+      // Its subscription ends with it.
+      world.keeper?.holderGone(holder);
+    });
+    return null;
+  }
+  const { keeper } = world;
+  if (keeper === null) throw new ForebayError("flash-failed", `flash cannot be used: ${world.flashProblem}`);
+  const result = answerKeeperCall(keeper, method, args);
+  if (result === null) throw new ForebayError("internal", `a server asked for ${method}, which is not known here`);
+  return result;
+}
+
+/** A server lets go of evicted files when told; where there is no flash yet, once there is. */
+function subscribe(world: KeeperWorld, holder: string, peer: Peer): void {
+  world.keeper?.subscribe(holder, {
+    evicted: async (fileIds) => {
+      await peer.call("evicted", [fileIds]);
+    },
+  });
+}
+
+async function probeAll(world: KeeperWorld): Promise<void> {
+  await Promise.all(
+    [...world.lakes].map(async ([account, { lake }]) => {
+      const probe = await probeLake(lake, realClock);
+      if (probe.error !== undefined && world.probes.get(account)?.error !== probe.error) {
+        world.log("warn", "the lake does not answer as it should", { account, reason: probe.error });
+      }
+      world.probes.set(account, probe);
+    }),
+  );
+}
+
+function listenAdmin(world: KeeperWorld): ReturnType<typeof startAdminServer> {
+  const { host } = world.config.admin;
+  const { port } = world.init;
+  const sources: AdminSources = {
+    version: VERSION,
+    startedAtMs: world.init.startedAtMs,
+    nowMs: () => Date.now(),
+    lakes: () => [...world.lakes].map(([account, client]) => lakeView(account, client, world.probes.get(account))),
+    policies: () =>
+      world.config.policies.map(({ path, maxStaleMs, onLakeOutage, verdict }) => ({
+        path,
+        maxStaleMs,
+        onLakeOutage,
+        verdict,
+      })),
+    flash: () => flashView(world),
+    servers: async () => {
+      const answers = [...world.peers.values()].map((peer) =>
+        peer.call("stats", [], STATS_TIMEOUT_MS).catch(() => null),
+      );
+      const stats = (await Promise.all(answers)).filter((one): one is Stats => one !== null);
+      return { stats, expected: world.config.servers };
+    },
+  };
+  try {
+    return startAdminServer(host, port, sources);
+  } catch (cause) {
+    const what = `cannot listen at ${host}:${port} (${asForebayError(cause).message})`;
+    throw new ForebayError("config", `${what}; is another Forebay running? choose another --admin HOST:PORT`, {
+      cause,
+    });
+  }
+}
+
+function lakeView(account: string, client: LakeClient, probe: LakeProbe | undefined): LakeView {
+  const kind = client.lake.credentialKind;
+  return {
+    account,
+    url: lakeOrigin(client.address) + client.address.basePath,
+    reachable: probe?.reachable ?? null,
+    credential: probe?.credentialOk === false ? `${kind} (refused)` : kind,
+    latencyMs: probe?.reachable === true ? probe.latencyMs : null,
+    clockSkewMs: probe?.clockSkewMs ?? null,
+    problem: probe?.error ?? null,
+  };
+}
+
+function flashView(world: KeeperWorld): FlashView {
+  const path = world.config.flashFolder;
+  const { keeper } = world;
+  if (keeper === null) {
+    const nothing = { usedBytes: 0, versions: 0, evictedVersions: 0, evictedBytes: 0, counters: {}, gauges: {} };
+    return { ...nothing, path, boundBytes: world.flashBound, ok: false, state: world.flashProblem };
+  }
+  const stats = keeper.stats();
+  const health = keeper.health();
+  const counters: Record<string, number> = {
+    commits: stats.commits,
+    committed_blocks: stats.committedBlocks,
+    failed_commits: stats.failedCommits,
+    leases_timed_out: stats.leasesTimedOut,
+    scrubbed_blocks: stats.scrubbedBlocks,
+    scrub_bad_blocks: stats.scrubBadBlocks,
+    orphans_removed: stats.orphansRemoved,
+  };
+  for (const [reason, times] of Object.entries(stats.refusals))
+    counters[`refused_${reason.replaceAll("-", "_")}`] = times;
+  for (const [reason, times] of Object.entries(stats.dropped)) counters[`dropped_${reason}`] = times;
+  return {
+    path,
+    usedBytes: stats.usedBytes,
+    boundBytes: stats.boundBytes,
+    versions: stats.versions,
+    ok: health.ok,
+    state: health.ok ? "ok" : health.reason,
+    evictedVersions: stats.evictedVersions,
+    evictedBytes: stats.evictedBytes,
+    counters,
+    gauges: {
+      pending_blocks: stats.pendingBlocks,
+      active_versions: stats.activeVersions,
+      leases_held: stats.leasesHeld,
+      leases_waiting: stats.leasesWaiting,
+    },
+  };
+}
+
+runChild(start);

@@ -1,0 +1,269 @@
+/**
+ * The supervisor: makes the shared memory, starts the keeper and the servers, starts them again when they fall, and
+ * ends them. It touches no data, so that it has no reason to fall itself.
+ *
+ *   supervisor ── keeper (one: index, space, leases, admin)
+ *              └─ server-0 … server-N (one port, shared by SO_REUSEPORT)
+ */
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { asForebayError, ForebayError, hasCode } from "../base/errors.ts";
+import { SHARED_BYTES } from "../engine/generations.ts";
+import type { FileLock } from "../io/file-lock.ts";
+import { createSharedFile } from "../io/syscalls.ts";
+import type { Config } from "./config.ts";
+import { eraOf } from "./era.ts";
+import { lockFolder } from "./flash-lock.ts";
+import { cannotListen } from "./listen-error.ts";
+import { createLogger } from "./logger.ts";
+import type { FromChild, Init, ToChild } from "./messages.ts";
+import { readTls } from "./tls.ts";
+
+/** A running Forebay. */
+export interface Forebay {
+  /** `http[s]://HOST:PORT/ACCOUNT`, one for each account. */
+  readonly blobUrls: readonly string[];
+  /** `http://HOST:PORT`. */
+  readonly adminUrl: string;
+  /** Stops gracefully; a second call while that goes on ends everything at once. */
+  stop(): Promise<void>;
+  /** New policies, credentials and certificates; other settings need a new start. */
+  reload(config: Config): Promise<void>;
+  /** Resolves with the exit status when everything has ended. */
+  readonly done: Promise<number>;
+}
+
+interface Child {
+  readonly name: string;
+  readonly role: "keeper" | "server";
+  process: Bun.Subprocess | null;
+  port: number;
+  failures: number;
+  reloaded: () => void;
+}
+
+const RESTART_PAUSE_MS_MAX = 5_000;
+/** A process that ran this long had started well: its next fall is a first one. */
+const SETTLED_MS = 10_000;
+
+/** Starts Forebay. Rejects with one clear error when it cannot begin (a port is taken, a certificate is wrong). */
+export async function startForebay(config: Config, _options: object = {}): Promise<Forebay> {
+  const log = createLogger("supervisor", config.logLevel);
+  const lock = holdFlash(config, log);
+  const folder = mkdtempSync(join(tmpdir(), "forebay-"));
+  const sharedFd = createSharedFile("forebay", SHARED_BYTES);
+  const world: World = {
+    config,
+    log,
+    era: eraOf(config),
+    stopping: false,
+    base: {
+      sharedPath: `/proc/${process.pid}/fd/${sharedFd}`,
+      epoch: crypto.randomUUID(),
+      channelPath: join(folder, "keeper.sock"),
+      startedAtMs: Date.now(),
+    },
+    children: [newChild("keeper", "keeper", config.admin.port)],
+  };
+  for (let i = 0; i < config.servers; i++) {
+    world.children.push(newChild(`server-${i}`, "server", config.listen.port));
+  }
+  let finish: (status: number) => void = () => {};
+  const done = new Promise<number>((resolve) => {
+    finish = resolve;
+  });
+  const end = async (deadlineMs: number): Promise<void> => {
+    world.stopping = true;
+    await endAll(world, deadlineMs);
+    rmSync(folder, { recursive: true, force: true });
+    lock?.release();
+    finish(0);
+  };
+  try {
+    checkPort(config);
+    await startAll(world);
+  } catch (error) {
+    await end(0);
+    throw error;
+  }
+  const [keeper, first] = world.children as [Child, Child];
+  const scheme = config.tls ? "https" : "http";
+  const at = `${hostInUrl(config.listen.host)}:${first.port}`;
+  return {
+    blobUrls: config.lakes.map((lake) => `${scheme}://${at}/${lake.account}`),
+    adminUrl: `http://${hostInUrl(config.admin.host)}:${keeper.port}`,
+    stop: () => end(world.stopping ? 0 : world.config.stopDeadlineMs),
+    reload: async (next) => {
+      // Judged before anything follows it.
+      readTls(next);
+      // While some processes know the new policies and others do not, changes to a path may go unmarked: what is
+      // cached meanwhile belongs to an era that nobody keeps.
+      world.config = next;
+      world.era = crypto.randomUUID();
+      await reloadAll(world);
+      world.era = eraOf(next);
+      await reloadAll(world);
+      log("info", "settings reloaded");
+    },
+    done,
+  };
+}
+
+/** Takes the flash folder for this Forebay. Null: it cannot be had now; the keeper says so and goes on trying. */
+function holdFlash(config: Config, log: World["log"]): FileLock | null {
+  try {
+    mkdirSync(config.flashFolder, { recursive: true, mode: 0o700 });
+    return lockFolder(config.flashFolder);
+  } catch (error) {
+    if (hasCode(error, "config")) throw error;
+    log("error", "the flash folder cannot be used; serving from the lake", { reason: asForebayError(error).message });
+    return null;
+  }
+}
+
+/** Servers that share a port would also share it with another Forebay's, unseen. */
+function checkPort(config: Config): void {
+  const { host, port } = config.listen;
+  if (port === 0 || config.servers === 1) return;
+  try {
+    Bun.listen({ hostname: host, port, socket: { data: () => {} } }).stop(true);
+  } catch (cause) {
+    throw cannotListen(host, port, cause);
+  }
+}
+
+interface World {
+  config: Config;
+  era: string;
+  stopping: boolean;
+  readonly log: ReturnType<typeof createLogger>;
+  readonly base: Pick<Init, "sharedPath" | "epoch" | "channelPath" | "startedAtMs">;
+  readonly children: Child[];
+}
+
+/** Tells every process and waits until each has followed or fallen (it then starts with the new settings). */
+async function reloadAll(world: World): Promise<void> {
+  const { config, era } = world;
+  await Promise.all(
+    world.children.map((child) => {
+      const running = child.process;
+      if (running === null) return Promise.resolve();
+      const followed = new Promise<void>((resolve) => {
+        child.reloaded = resolve;
+      });
+      tell(child, { type: "reload", config, era });
+      return Promise.race([followed, running.exited]);
+    }),
+  );
+}
+
+function newChild(name: string, role: Child["role"], port: number): Child {
+  return { name, role, port, process: null, failures: 0, reloaded: () => {} };
+}
+
+function hostInUrl(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+async function startAll(world: World): Promise<void> {
+  const [keeper, first, ...others] = world.children as [Child, Child, ...Child[]];
+  keeper.port = await start(world, keeper);
+  first.port = await start(world, first);
+  for (const child of others) child.port = first.port;
+  await Promise.all(others.map((child) => start(world, child)));
+}
+
+const ENTRY = { keeper: "keeper-process.ts", server: "server-process.ts" } as const;
+
+/** Starts one process and resolves with its port when it is ready; from then on it is started again when it falls. */
+function start(world: World, child: Child): Promise<number> {
+  return new Promise((resolve, reject) => {
+    let ready = false;
+    let failure: ForebayError | null = null;
+    const startedAtMs = performance.now();
+    const heard = (raw: unknown): void => {
+      const message = raw as FromChild;
+      if (message.type === "ready") {
+        ready = true;
+        resolve(message.port);
+      } else if (message.type === "reloaded") {
+        child.reloaded();
+      } else if (message.type === "unchanged") {
+        world.log("error", `${child.name} could not reload and keeps its settings`, { reason: message.message });
+        child.reloaded();
+      } else {
+        failure = new ForebayError(message.code === "config" ? "config" : "internal", message.message);
+      }
+    };
+    const ended = (_process: unknown, status: number | null, signal: number | null): void => {
+      child.process = null;
+      if (world.stopping) return;
+      if (!ready) {
+        reject(
+          failure ?? new ForebayError("internal", `${child.name} ended with status ${status} before it was ready`),
+        );
+        return;
+      }
+      if (performance.now() - startedAtMs > SETTLED_MS) child.failures = 0;
+      world.log("error", `${child.name} ended, starting it again`, { status: status ?? -1, signal: signal ?? 0 });
+      startAgain(world, child);
+    };
+    child.process = Bun.spawn([process.execPath, join(import.meta.dir, ENTRY[child.role])], {
+      stdin: "ignore",
+      stdout: "ignore",
+      stderr: "inherit",
+      serialization: "json",
+      ipc: heard,
+      onExit: ended,
+    });
+    tell(child, {
+      type: "init",
+      init: {
+        ...world.base,
+        config: world.config,
+        era: world.era,
+        role: child.role,
+        name: child.name,
+        port: child.port,
+      },
+    });
+  });
+}
+
+function startAgain(world: World, child: Child): void {
+  const pauseMs = child.failures === 0 ? 0 : Math.min(RESTART_PAUSE_MS_MAX, 100 * 2 ** child.failures);
+  child.failures++;
+  setTimeout(() => {
+    if (world.stopping) return;
+    start(world, child).catch((error: unknown) => {
+      world.log("error", `${child.name} could not be started`, { reason: asForebayError(error).message });
+      if (!world.stopping) startAgain(world, child);
+    });
+  }, pauseMs);
+}
+
+function tell(child: Child, message: ToChild): void {
+  try {
+    child.process?.send(message);
+  } catch {
+    // It is gone: its end is handled where it is noticed.
+  }
+}
+
+/** Servers first: their last responses may need the keeper. */
+async function endAll(world: World, deadlineMs: number): Promise<void> {
+  const servers = world.children.filter((child) => child.role === "server");
+  const keepers = world.children.filter((child) => child.role === "keeper");
+  for (const group of [servers, keepers]) await Promise.all(group.map((child) => endOne(child, deadlineMs)));
+}
+
+async function endOne(child: Child, deadlineMs: number): Promise<void> {
+  const running = child.process;
+  if (running === null) return;
+  if (deadlineMs === 0) running.kill("SIGKILL");
+  else tell(child, { type: "stop", deadlineMs });
+  const timer = setTimeout(() => running.kill("SIGKILL"), deadlineMs + 2_000);
+  await running.exited;
+  clearTimeout(timer);
+}
