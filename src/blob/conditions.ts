@@ -9,8 +9,8 @@ import { parseHttpDateMs } from "./dates.ts";
 
 /** The conditions of a read, parsed. ETags stand without their quotes. */
 export interface Conditions {
-  readonly ifMatch: readonly string[] | null;
-  readonly ifNoneMatch: readonly string[] | null;
+  readonly ifMatch: string | null;
+  readonly ifNoneMatch: string | null;
   readonly ifModifiedSinceMs: number | null;
   readonly ifUnmodifiedSinceMs: number | null;
 }
@@ -43,16 +43,11 @@ function bareEtag(text: string): string | null {
   return bare;
 }
 
-/** A list of ETags, null when absent, undefined when it is not understood. */
-function parseEtags(value: string | undefined): readonly string[] | null | undefined {
+/** An ETag, null when absent, undefined when it is not understood; what a list means is the lake's to say. */
+function parseEtag(value: string | undefined): string | null | undefined {
   if (value === undefined) return null;
-  const etags: string[] = [];
-  for (const piece of value.split(",")) {
-    const etag = bareEtag(piece.trim());
-    if (etag === null) return undefined;
-    etags.push(etag);
-  }
-  return etags;
+  if (value.includes(",")) return undefined;
+  return bareEtag(value.trim()) ?? undefined;
 }
 
 function parseDate(value: string | undefined): number | null | undefined {
@@ -61,8 +56,8 @@ function parseDate(value: string | undefined): number | null | undefined {
 
 /** Parses the conditions of a read, or says that the lake should judge them. */
 export function parseConditions(raw: RawConditions): Conditions | "forward" {
-  const ifMatch = parseEtags(raw.ifMatch);
-  const ifNoneMatch = parseEtags(raw.ifNoneMatch);
+  const ifMatch = parseEtag(raw.ifMatch);
+  const ifNoneMatch = parseEtag(raw.ifNoneMatch);
   const ifModifiedSinceMs = parseDate(raw.ifModifiedSince);
   const ifUnmodifiedSinceMs = parseDate(raw.ifUnmodifiedSince);
   if (ifMatch === undefined || ifNoneMatch === undefined) return "forward";
@@ -87,10 +82,10 @@ export function evaluateConditions(
   const own = bareEtag(etag);
   const modifiedMs = !dated || lastModified === undefined ? null : parseHttpDateMs(lastModified);
   if (own === null || (dated && modifiedMs === null)) return "forward";
-  if (ifMatch !== null && !ifMatch.includes(own)) return "not-held";
+  if (ifMatch !== null && ifMatch !== own) return "not-held";
   if (ifUnmodifiedSinceMs !== null && (modifiedMs ?? 0) > ifUnmodifiedSinceMs) return "not-held";
   if (ifNoneMatch === null && ifModifiedSinceMs === null) return "holds";
-  const another = ifNoneMatch !== null && !ifNoneMatch.includes(own);
+  const another = ifNoneMatch !== null && ifNoneMatch !== own;
   const newer = ifModifiedSinceMs !== null && (modifiedMs ?? 0) > ifModifiedSinceMs;
   return another || newer ? "holds" : "not-held";
 }

@@ -36,7 +36,7 @@ test("plain reads are hit-able", () => {
     apiVersion: "2024-11-04",
     clientRequestId: "id",
     range: { first: 0, last: 9 },
-    conditions: { ifMatch: ["a"] },
+    conditions: { ifMatch: "a" },
   });
 });
 
