@@ -4,6 +4,7 @@
  * killed loses nothing that it committed.
  */
 import { Database } from "bun:sqlite";
+import { ForebayError } from "../src/base/errors.ts";
 import type { Random } from "../src/base/random.ts";
 import { createFlashIndex, type FlashIndex, prepareSchema } from "../src/flash/index.ts";
 import { type Connection, connectionOf, createLookup, type Lookup } from "../src/flash/index-rows.ts";
@@ -21,6 +22,8 @@ export interface SimIndex {
   lose(): void;
   /** From now on, every transaction fails (or no longer does). */
   failing: boolean;
+  /** Whether a change finds no room. */
+  isFull: () => boolean;
 }
 
 /** An index that does not exist yet. */
@@ -35,6 +38,7 @@ export function createSimIndex(): SimIndex {
   };
   const self: SimIndex = {
     failing: false,
+    isFull: () => false,
     open: () => {
       end();
       const image: Uint8Array | null = later.at(-1) ?? durable;
@@ -54,7 +58,8 @@ export function createSimIndex(): SimIndex {
       return {
         ...index,
         change: (isDurable, work) => {
-          if (self.failing) throw Object.assign(new Error("disk I/O error (simulated)"), { code: "SQLITE_IOERR" });
+          if (self.failing) throw new ForebayError("flash-failed", "the index failed: disk I/O error (simulated)");
+          if (self.isFull()) throw new ForebayError("flash-full", "the index failed: disk is full (simulated)");
           return index.change(isDurable, work);
         },
         close: () => {

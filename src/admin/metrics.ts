@@ -5,7 +5,7 @@ import type { AdminSources } from "./types.ts";
 
 /** Renders all metrics. */
 export async function renderMetrics(sources: AdminSources): Promise<string> {
-  const { stats: all, expected } = await sources.servers();
+  const { stats: all, answering, expected } = await sources.servers();
   const stats = sumStats(all);
   const registry = new Registry();
   const counter = (
@@ -46,11 +46,10 @@ export async function renderMetrics(sources: AdminSources): Promise<string> {
   counter("verdicts_asked_total", "Callers that the lake was asked to judge", stats.verdictsAsked);
   counter("errors_total", "Errors by code", stats.errors, "code");
   lakeRequests(registry, stats);
-  latency(registry, stats);
   gauge("fills_under_way", "Runs of blocks being brought now", stats.fillsNow);
   gauge("requests_under_way", "Requests being served now", stats.requestsNow);
   gauge("connections", "Client connections open now", stats.connectionsNow);
-  gauge("servers", "Server processes that answer, and that should", { answering: all.length, expected }, "state");
+  gauge("servers", "Server processes that answer, and that should", { answering, expected }, "state");
   flashMetrics(sources, counter, gauge);
   const lakes = sources.lakes();
   gauge(
@@ -65,7 +64,7 @@ export async function renderMetrics(sources: AdminSources): Promise<string> {
     perAccount(lakes, (l) => (l.latencyMs ?? 0) / 1000),
     "account",
   );
-  return registry.metrics();
+  return (await registry.metrics()) + latency(stats);
 }
 
 type Put = (name: string, help: string, values: Readonly<Record<string, number>> | number, label?: string) => void;
@@ -117,33 +116,22 @@ function lakeRequests(registry: Registry, stats: Stats): void {
 }
 
 /** A histogram from buckets counted elsewhere: prom-client's own can only observe, so its lines are written here. */
-function latency(registry: Registry, stats: Stats): void {
-  const buckets = new Gauge({
-    name: "forebay_first_byte_seconds_bucket",
-    help: "Requests by time to the first byte of the answer, cumulative",
-    labelNames: ["result", "le"],
-    registers: [registry],
-  });
-  const sums = new Gauge({
-    name: "forebay_first_byte_seconds_sum",
-    help: "Seconds to the first byte, summed",
-    labelNames: ["result"],
-    registers: [registry],
-  });
-  const counts = new Gauge({
-    name: "forebay_first_byte_seconds_count",
-    help: "Requests whose time to the first byte was measured",
-    labelNames: ["result"],
-    registers: [registry],
-  });
+function latency(stats: Stats): string {
+  const name = "forebay_first_byte_seconds";
+  const lines = [
+    `# HELP ${name} Time to the first byte of the answer, by how it was answered`,
+    `# TYPE ${name} histogram`,
+  ];
   for (const [result, counted] of Object.entries(stats.latency)) {
     let sum = 0;
     counted.forEach((times, i) => {
       sum += times;
       const bound = LATENCY_BUCKETS_MS[i];
-      buckets.set({ result, le: bound === undefined ? "+Inf" : String(bound / 1000) }, sum);
+      const le = bound === undefined ? "+Inf" : String(bound / 1000);
+      lines.push(`${name}_bucket{result="${result}",le="${le}"} ${sum}`);
     });
-    sums.set({ result }, (stats.latencySumMs[result] ?? 0) / 1000);
-    counts.set({ result }, sum);
+    lines.push(`${name}_sum{result="${result}"} ${(stats.latencySumMs[result] ?? 0) / 1000}`);
+    lines.push(`${name}_count{result="${result}"} ${sum}`);
   }
+  return `\n${lines.join("\n")}\n`;
 }

@@ -62,11 +62,11 @@ function lakeRequests(stats: Stats, kinds: readonly string[]): number {
 
 /** Puts the status together. */
 export async function statusReport(sources: AdminSources): Promise<StatusReport> {
-  const { stats: all, expected } = await sources.servers();
+  const { stats: all, answering, expected } = await sources.servers();
   const stats = sumStats(all);
   const flash = sources.flash();
   const lakes = sources.lakes();
-  const problems = problemsOf(flash, lakes, all.length, expected);
+  const problems = problemsOf(flash, lakes, answering, expected);
   const reads = stats.hits + stats.partials + stats.misses;
   return {
     version: sources.version,
@@ -83,7 +83,7 @@ export async function statusReport(sources: AdminSources): Promise<StatusReport>
       state: flash.state,
       evictions: flash.evictedVersions,
     },
-    servers: all.length,
+    servers: answering,
     totals: {
       hits: stats.hits,
       misses: stats.misses,

@@ -49,6 +49,6 @@ export interface AdminSources {
   lakes(): readonly LakeView[];
   policies(): readonly PolicyView[];
   flash(): FlashView;
-  /** Counters of each server that answers, and how many there should be. */
-  servers(): Promise<{ readonly stats: readonly Stats[]; readonly expected: number }>;
+  /** All that servers counted, those that are gone included; how many answer, and how many there should be. */
+  servers(): Promise<{ readonly stats: readonly Stats[]; readonly answering: number; readonly expected: number }>;
 }

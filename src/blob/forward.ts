@@ -47,13 +47,16 @@ export async function forwardRequest(placed: Placed, why: string): Promise<void>
     const error = asForebayError(caught);
     bump(stats.lakeRequests, `forward.${error.code}`);
     // Only what was never sent is known to have changed nothing.
-    for (const change of changes) change.end(error.code === "lake-unreachable" ? "known" : "unknown");
+    await conclude(placed, changes, error.code === "lake-unreachable" ? "known" : "unknown").catch(() => {});
     throw error;
   }
   const { status } = response.head;
   bump(stats.lakeRequests, `forward.${status}`);
   // Before the client hears of it: whoever reads after this answer must not be given what was before.
-  for (const change of changes) change.end(status >= 500 ? "unknown" : "known");
+  await conclude(placed, changes, status >= 500 ? "unknown" : "known").catch((error: unknown) => {
+    response.body.cancel();
+    throw error;
+  });
   afterwards(placed, status);
   observeLatency(stats, "forward", front.engine.clock.monotonicMs() - placed.startedAtMs);
   return passOn(placed, response);
@@ -65,19 +68,39 @@ function requestBody(placed: Placed): BodySource | null {
   return sourceOfReader(body);
 }
 
+/** A change that was announced, and whether it was marked durably. */
+interface Announced {
+  readonly scope: TouchedScope;
+  readonly marked: boolean;
+  readonly change: Change;
+}
+
+/**
+ * Ends changes. A path that became immutable while its change was under way gets its mark now: what was read of it
+ * meanwhile must not come back with a power loss. Rejects when that mark cannot be had.
+ */
+async function conclude(placed: Placed, changes: readonly Announced[], outcome: "known" | "unknown"): Promise<void> {
+  const { front } = placed;
+  for (const { change } of changes) change.end(outcome);
+  for (const { scope, marked } of changes) {
+    if (!marked && touchesImmutable(front, scope)) (await beginChange(front.engine, scope, true)).end(outcome);
+  }
+}
+
 /** Moves the generations of whatever the request may change. */
-async function announce(placed: Placed, batchBody: Uint8Array | null): Promise<Change[]> {
+async function announce(placed: Placed, batchBody: Uint8Array | null): Promise<Announced[]> {
   const { front } = placed;
   const scopes = batchBody === null ? null : batchScopes(placed, batchBody);
   const single = scopes === null ? touchedBy(placed.operation, placed.target) : null;
-  const changes: Change[] = [];
+  const changes: Announced[] = [];
   try {
     for (const scope of scopes ?? (single === null ? [] : [single])) {
-      changes.push(await beginChange(front.engine, scope, touchesImmutable(front, scope)));
+      const marked = touchesImmutable(front, scope);
+      changes.push({ scope, marked, change: await beginChange(front.engine, scope, marked) });
     }
     return changes;
   } catch (caught) {
-    for (const change of changes) change.end("known");
+    for (const { change } of changes) change.end("known");
     if (hasCode(caught, "cancelled")) throw caught;
     const reason = asForebayError(caught).message;
     front.engine.log("error", "a change of an immutable path could not be marked on flash; refused", { reason });

@@ -1,6 +1,6 @@
 /** Get Blob and Get Blob Properties from flash: who asks, what for, and the answer's head. */
 
-import { ForebayError } from "../base/errors.ts";
+import { ForebayError, hasCode } from "../base/errors.ts";
 import { resolvePolicy } from "../engine/policy.ts";
 import { observeLatency } from "../engine/stats.ts";
 import type { Judgement, ReadOutcome, ReadRequest, Serve } from "../engine/types.ts";
@@ -45,8 +45,8 @@ export function readBlob(placed: Placed, asked: HitAble): Promise<void> {
   };
   const outcome = front.reader.read(request);
   return outcome instanceof Promise
-    ? outcome.then((ready) => finish(placed, asked, ready))
-    : finish(placed, asked, outcome);
+    ? outcome.then((ready) => finish(placed, asked, key, ready))
+    : finish(placed, asked, key, outcome);
 }
 
 function holds(asked: HitAble, headers: RawHeaders): boolean {
@@ -123,12 +123,16 @@ function tokenExpiryMs(authorization: string): number | null {
   return null;
 }
 
-function finish(placed: Placed, asked: HitAble, outcome: ReadOutcome): Promise<void> {
+function finish(placed: Placed, asked: HitAble, key: BlobKey, outcome: ReadOutcome): Promise<void> {
   const { front, exchange } = placed;
   const { stats } = front.engine;
   switch (outcome.kind) {
     case "serve":
-      return serve(placed, asked, outcome);
+      return serve(placed, asked, outcome).catch((error: unknown) => {
+        // What flash cannot give is fetched anew the next time.
+        if (hasCode(error, "flash-failed", "gone")) front.reader.unreadable(key);
+        throw error;
+      });
     case "forward":
       return forwardRequest(placed, outcome.why);
     case "answer":

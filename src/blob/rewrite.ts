@@ -42,7 +42,8 @@ function connectionNames(headers: RawHeaders): ReadonlySet<string> | null {
 
 function isDropped(lowerName: string, listed: ReadonlySet<string> | null): boolean {
   if (DROPPED.has(lowerName) || lowerName.startsWith("proxy-")) return true;
-  return lowerName.startsWith("x-forebay-") || (listed?.has(lowerName) ?? false);
+  if (lowerName === "x-forebay" || lowerName.startsWith("x-forebay-")) return true;
+  return listed?.has(lowerName) ?? false;
 }
 
 /** Headers of a message without those that belong to the connection, to the framing, or to Forebay. */

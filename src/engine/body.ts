@@ -48,6 +48,7 @@ export function fillingBody(
   /** The first block that nobody was asked for yet on behalf of this body. */
   let askedTo = Math.floor(range.first / version.blockBytes);
   let direct: BodySource | null = null;
+  let closed = false;
   const endBlock = Math.ceil(range.end / version.blockBytes);
   const windowBlocks = limits.readAheadBytesMax / version.blockBytes;
 
@@ -71,6 +72,8 @@ export function fillingBody(
   };
   const follow = async (): Promise<Segment | null> => {
     for (;;) {
+      // Nobody takes it any more: what is under way goes on for others, nothing more is asked for.
+      if (closed) throw new ForebayError("cancelled", "the body was let go of");
       const ready = piece();
       if (ready) return ready;
       if (version.failure !== null) throw version.failure;
@@ -85,6 +88,9 @@ export function fillingBody(
       return await follow();
     } catch (error) {
       if (!hasCode(error, "flash-failed", "flash-full", "gone", "closed", "timeout", "void")) throw error;
+      if (closed) throw error;
+      // The file went away: whoever comes next looks the blob up anew.
+      if (hasCode(error, "gone")) version.fail(asForebayError(error));
       direct = directBody(context, version, source, { first: at, end: range.end }, null);
       return direct.next();
     }
@@ -97,6 +103,7 @@ export function fillingBody(
       return fd < 0 ? wait() : (piece() ?? wait());
     },
     close: () => {
+      closed = true;
       if (fd >= 0) context.files.unpin(version.fileId);
       fd = -1;
       direct?.close();

@@ -74,6 +74,9 @@ async function claim(fills: Fills, version: CachedVersion, first: number, count:
     for (const b of claimed.present) version.setPresent(b);
     for (const b of claimed.held) void followElsewhere(fills, version, b);
     const granted = claimed.granted.filter((b) => !version.has(b));
+    // A block that came meanwhile is not brought again: nobody may wait for it.
+    const spare = claimed.granted.filter((b) => version.has(b));
+    if (spare.length > 0) void keeper.unclaim(holder, version.id, spare).catch(() => {});
     for (const b of granted) version.begin(b);
     return runsOf(granted);
   } catch (error) {
@@ -81,6 +84,10 @@ async function claim(fills: Fills, version: CachedVersion, first: number, count:
     release();
     return [];
   }
+}
+
+function blocksOf(run: Run): number[] {
+  return Array.from({ length: run.count }, (_, i) => run.first + i);
 }
 
 function runsOf(blocks: readonly number[]): Run[] {
@@ -125,7 +132,7 @@ async function adopt(fills: Fills, version: CachedVersion, source: FillSource, o
     return;
   }
   const runs = await claim(fills, version, first, count);
-  const granted = runs.flatMap((run) => Array.from({ length: run.count }, (_, i) => run.first + i));
+  const granted = runs.flatMap(blocksOf);
   let length = 0;
   while (granted[length] === first + length) length++;
   if (length === 0) response.body.cancel();
@@ -158,11 +165,13 @@ async function fillRun(
     bump(stats.errors, `fill.${error.code}`);
     log("warn", "fill failed", { code: error.code, reason: error.message, key: version.key, block: pour.nextBlock() });
     const left = pour.blocksLeft();
-    if (hasCode(error, "flash-failed", "flash-full", "gone")) void keeper.reportFailure(error.message).catch(() => {});
+    if (hasCode(error, "flash-failed", "flash-full")) void keeper.reportFailure(error.message).catch(() => {});
     if (hasCode(error, "lake-changed", "lake-corrupt")) {
       void keeper.drop(version.key, version.id, error.code === "lake-corrupt" ? "bad" : "changed").catch(() => {});
     }
-    await keeper.unclaim(holder, version.id, left).catch(() => {});
+    await pour.salvage();
+    // All of the run: what the keeper took as filled is claimed no more, and what it did not hear of is free again.
+    await keeper.unclaim(holder, version.id, blocksOf(run)).catch(() => {});
     // A caller that went away is no reason for others to fail: they ask again with their own authority.
     if (error.code !== "cancelled") version.fail(error);
     for (const b of left) version.release(b);
@@ -183,9 +192,11 @@ async function pourRun(
   let answer = opened?.response;
   for (let attempt = 1; ; attempt++) {
     try {
-      answer ??= await openRange(context, version, source, pour.offset(), pour.end());
-      await pour.take(answer);
-      return;
+      if (pour.offset() < pour.end()) {
+        answer ??= await openRange(context, version, source, pour.offset(), pour.end());
+        await pour.take(answer);
+      }
+      return await pour.finish();
     } catch (caught) {
       answer?.body.cancel();
       answer = undefined;

@@ -12,6 +12,7 @@ const PER_RESPONSE: ReadonlySet<string> = new Set([
   "trailer",
   "transfer-encoding",
   "upgrade",
+  "x-forebay", // of a lake that is itself a Forebay
   "x-ms-client-request-id",
   "x-ms-request-id",
 ]);

@@ -25,9 +25,14 @@ export interface Pour {
   offset(): number;
   end(): number;
   nextBlock(): number;
+  /** Blocks of the run that are not known to be there. */
   blocksLeft(): number[];
   /** Takes an answer's body from {@link offset} to {@link end}; bytes beyond that are not read. */
   take(response: ClientResponse): Promise<void>;
+  /** After the last byte: verifies the digest, where there is one, and reports. May be tried again. */
+  finish(): Promise<void>;
+  /** After a failure: reports the blocks that are good all the same. Never rejects. */
+  salvage(): Promise<void>;
 }
 
 export function createPour(
@@ -46,10 +51,18 @@ export function createPour(
   let offset = run.first * version.blockBytes;
   let current = run.first;
   const finished: FilledBlock[] = [];
+  let found: string | null = null;
+  let verified = digest === null;
 
   const report = async (): Promise<void> => {
     const blocks = finished.splice(0);
-    if (blocks.length > 0) await keeper.filled(version.id, blocks);
+    if (blocks.length === 0) return;
+    try {
+      await keeper.filled(version.id, blocks);
+    } catch (error) {
+      finished.unshift(...blocks);
+      throw error;
+    }
   };
   const finishBlock = async (length: number): Promise<void> => {
     finished.push({ block: current, checksum: checksumOf(block.subarray(0, length)) });
@@ -101,12 +114,18 @@ export function createPour(
         await takeBytes(bytes.subarray(0, Math.min(bytes.length, end - offset)));
       }
       response.body.cancel();
-      if (digest !== null) {
-        const found = digest.digest("base64");
+    },
+    finish: async () => {
+      if (digest !== null && !verified) {
+        found ??= digest.digest("base64");
         if (found !== md5) await confirmBytes(context, version, source, found);
+        verified = true;
         for (const { block: b } of finished) version.setPresent(b);
       }
       await report();
+    },
+    salvage: async () => {
+      if (verified) await report().catch(() => {});
     },
   };
 }

@@ -3,8 +3,9 @@
  * not, ask the lake (once for everybody), and send what it said.
  */
 import { limits } from "../base/limits.ts";
+import type { Variant } from "../flash/types.ts";
 import type { BodySource, RawHeaders } from "../http/types.ts";
-import { keyText } from "../lake/types.ts";
+import { type BlobKey, keyText } from "../lake/types.ts";
 import { directBody, fillingBody, presentBody } from "./body.ts";
 import type { EngineContext } from "./context.ts";
 import { createFiller, type Filler } from "./fill.ts";
@@ -19,6 +20,8 @@ import { CachedVersion } from "./version.ts";
 /** Answers reads. Synchronous on a hit: nothing is awaited where nothing is to be waited for. */
 export interface Reader {
   read(request: ReadRequest): ReadOutcome | Promise<ReadOutcome>;
+  /** The file of a blob could not be read while it was sent: its version is forgotten everywhere. */
+  unreadable(key: BlobKey): void;
   /** Forgets everything remembered: the index behind it was made anew. */
   forgetAll(): void;
   /** Forgets who may read: access may have changed. */
@@ -47,6 +50,10 @@ export function createReader(context: EngineContext): Reader {
   };
   return {
     read: (request) => read(reading, request),
+    unreadable: (key) => {
+      const version = reading.hot.get(keyText(key));
+      if (version !== undefined) forgetBad(reading, version);
+    },
     forgetAll: () => {
       reading.hot.clear();
     },
@@ -88,12 +95,16 @@ function isFresh(context: EngineContext, request: ReadRequest, version: CachedVe
   const variant = version.variants.get(variantName(request));
   if (variant === undefined) return false;
   const { maxStaleMs } = request.policy;
-  const { generations, clock } = context;
-  const thisEpoch = variant.epoch === generations.epoch;
+  const thisEpoch = variant.epoch === context.generations.epoch;
   // A generation that moved calls for a check even here: somebody changed something in reach, if only by collision.
-  if (thisEpoch && !generations.same(version.slots, variant.generation)) return false;
+  if (thisEpoch && !isUntouched(context, version, variant)) return false;
   if (maxStaleMs === "immutable") return variant.era === context.era();
-  return thisEpoch && clock.monotonicMs() - variant.sentAtMs < maxStaleMs;
+  return thisEpoch && context.clock.monotonicMs() - variant.sentAtMs < maxStaleMs;
+}
+
+/** Whether no change through Forebay can have touched the blob since the variant's check was sent. */
+function isUntouched({ generations }: EngineContext, version: CachedVersion, variant: Variant): boolean {
+  return variant.epoch === generations.epoch && generations.same(version.slots, variant.generation);
 }
 
 /** The lake judges the caller: asked with the caller's own credential, a yes is remembered. */
@@ -229,17 +240,21 @@ function wanted(request: ReadRequest, sizeBytes: number, headers: RawHeaders): {
 
 /** A descriptor of the version's file. Null when it is gone: evicted, or lost, and then the index hears of it. */
 function pinned(reading: Reading, version: CachedVersion): number | null {
-  const { files, index, keeper, stats } = reading.context;
   try {
-    return files.pin(version.fileId);
+    return reading.context.files.pin(version.fileId);
   } catch {
-    reading.hot.delete(version.key);
-    if (index.lookup(version.key)?.id === version.id) {
-      bump(stats.errors, "flash.file-lost");
-      void keeper.drop(version.key, version.id, "bad").catch(() => {});
-    }
+    forgetBad(reading, version);
     return null;
   }
+}
+
+/** A version whose file is no good goes from this server's memory, and from the index if it is still there. */
+function forgetBad(reading: Reading, version: CachedVersion): void {
+  const { index, keeper, stats } = reading.context;
+  reading.hot.delete(version.key);
+  if (index.lookup(version.key)?.id !== version.id) return;
+  bump(stats.errors, "flash.file-lost");
+  void keeper.drop(version.key, version.id, "bad").catch(() => {});
 }
 
 /** Right as of now, but not kept: what the lake is sending goes straight through. */
@@ -262,11 +277,16 @@ function serveUnkept(
   return served(request.form, "miss", variant.headers, range, sizeBytes, body);
 }
 
-/** The lake cannot be asked. What is too old is given only where the policy says so. */
+/**
+ * The lake cannot be asked. What is too old is given only where the policy says so, and never what a change through
+ * Forebay may have replaced: who was told that it happened must not see what was before.
+ */
 function serveOutage(reading: Reading, request: ReadRequest, key: string, why: string): ReadOutcome {
   if (request.policy.onLakeOutage === "serve") {
     const version = find(reading, key);
-    const outcome = version === null ? null : serveVersion(reading, request, version, null);
+    const variant = version?.variants.get(variantName(request));
+    const mayServe = version !== null && variant !== undefined && isUntouched(reading.context, version, variant);
+    const outcome = mayServe ? serveVersion(reading, request, version, null) : null;
     if (outcome?.kind === "serve") {
       reading.context.stats.staleServed++;
       return outcome;

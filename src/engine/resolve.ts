@@ -162,6 +162,12 @@ async function ask(
   });
   const { status, headers } = response.head;
   bump(stats.lakeRequests, `check.${status}`);
+  if (status === 416 && record !== null) {
+    // The blob is shorter than the version known: that one is gone, and this question was about it.
+    response.body.cancel();
+    await context.keeper.drop(record.key, record.id, "changed").catch(() => {});
+    return ask(context, request, slots, lease, null);
+  }
   if (status !== 200 && status !== 206) return refused(context, request, record, response);
   const answer = describeAnswer(status, headers);
   if (answer === null || headerOf(headers, "x-ms-blob-type") !== "BlockBlob" || (asked.range && status !== 206)) {
@@ -185,7 +191,9 @@ async function ask(
     epoch: generations.epoch,
     era: isSettled(request, headers) ? context.era() : undefined,
   };
-  const opened = openedOf(request, response, answer);
+  // A check of what is there brings one byte, which nobody needs.
+  const isByteCheck = asked.range?.first === 0 && asked.range.last === 0;
+  const opened = isByteCheck ? unwanted(response) : openedOf(request, response, answer);
   const published = await lease.publish(answer.etag, answer.sizeBytes, variant);
   if (published.kind === "refused") {
     return { kind: "unkept", variant, etag: answer.etag, sizeBytes: answer.sizeBytes, opened };
@@ -204,14 +212,15 @@ function openedOf(
   response: ClientResponse,
   answer: { readonly sizeBytes: number; readonly first: number; readonly last: number },
 ): Opened | null {
-  const isByteCheck = answer.first === 0 && answer.last === 0 && answer.sizeBytes > 1;
-  if (request.form === "head" || answer.sizeBytes === 0 || isByteCheck) {
-    response.body.cancel();
-    return null;
-  }
+  if (request.form === "head" || answer.sizeBytes === 0) return unwanted(response);
   const { first, last } = answer;
   const whole = first === 0 && last === answer.sizeBytes - 1;
   return { response, first, last, md5: whole ? wholeMd5(request.form, response.head.headers) : undefined };
+}
+
+function unwanted(response: ClientResponse): null {
+  response.body.cancel();
+  return null;
 }
 
 /** An answer that is no success. Only a plain "not there" is passed on as it is; the rest the lake says itself. */

@@ -3,11 +3,12 @@
  * fails may have lost any page written before it, and the kernel reports that once: every version that had writes
  * under way is dropped, and nothing of it is tried again.
  */
-import { asForebayError } from "../base/errors.ts";
+import { asForebayError, hasCode } from "../base/errors.ts";
 import type { Timer } from "../io/clock.ts";
 import { type KeeperCore, takeOut } from "./core.ts";
 import { blockCount, isComplete, setBit } from "./files.ts";
 import type { IndexChanges } from "./index.ts";
+import type { Retired } from "./retire.ts";
 import { type ActiveVersion, blockCost, snapshot } from "./versions.ts";
 
 export interface Commits {
@@ -43,9 +44,10 @@ export function createCommits(core: KeeperCore, committed: () => void): Commits 
     underWay = waiting;
     waiting = 0;
     try {
-      await commit(core);
+      waiting += await commit(core);
     } finally {
       underWay = 0;
+      if (waiting > 0 || core.retirement.queued > 0) schedule();
       committed();
     }
   };
@@ -89,9 +91,10 @@ export function createCommits(core: KeeperCore, committed: () => void): Commits 
   };
 }
 
-async function commit(core: KeeperCore): Promise<void> {
+/** One batch. Resolves with how many blocks have to wait for the next one, because the file system is full. */
+async function commit(core: KeeperCore): Promise<number> {
   const health = core.health.state();
-  if (!health.ok && health.needsReopen) return;
+  if (!health.ok && health.needsReopen) return 0;
   const items: Item[] = [];
   for (const version of core.versions.all()) {
     if (version.pending.size === 0 && !version.dirty) continue;
@@ -100,7 +103,7 @@ async function commit(core: KeeperCore): Promise<void> {
     version.committing = true;
   }
   const retired = core.retirement.take();
-  if (items.length === 0 && retired.length === 0) return;
+  if (items.length === 0 && retired.length === 0) return 0;
   if (items.some((item) => item.blocks.size > 0)) {
     try {
       await core.disk.syncAll();
@@ -115,15 +118,29 @@ async function commit(core: KeeperCore): Promise<void> {
       for (const item of alive) write(changes, item);
     });
   } catch (error) {
+    if (hasCode(error, "flash-full")) return putBack(core, alive, retired);
     // The index is no longer usable: the files stay until the next keeper sweeps them.
     core.counts.failedCommits++;
     core.log("error", "a commit of the index failed", { cause: asForebayError(error).message });
     for (const { version } of alive) core.retirement.queue(takeOut(core, version));
-    return;
+    return 0;
   }
   for (const item of alive) settle(core, item);
   core.counts.commits++;
   core.retirement.unlink(retired);
+  return 0;
+}
+
+/** The data is safe, only its record found no room: it is written with the next batch. */
+function putBack(core: KeeperCore, items: readonly Item[], retired: readonly Retired[]): number {
+  core.log("warn", "the file system is full: a commit waits until eviction made room");
+  core.retirement.putBack(retired);
+  let blocks = 0;
+  for (const item of items) {
+    blocks += item.blocks.size;
+    item.version.pending = new Map([...item.blocks, ...item.version.pending]);
+  }
+  return blocks;
 }
 
 /** The bitmap of a version when `blocks` have become durable. Null: complete. */

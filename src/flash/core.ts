@@ -1,5 +1,5 @@
 /** What the parts of a keeper share: its state, its counts, and how a version leaves. */
-import { asForebayError } from "../base/errors.ts";
+import { asForebayError, hasCode } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { Clock } from "../io/clock.ts";
 import type { Disk } from "../io/disk.ts";
@@ -107,15 +107,18 @@ export function takeOutForgotten(core: KeeperCore, forgotten: Forgotten): Retire
 
 /**
  * Forgets a version at once for all look-ups. Its files go with the next durable commit. Throws `flash-failed` when
- * the index fails; the version is then out of memory all the same.
+ * the index fails; the version is then out of memory all the same. Throws `flash-full`, and changes nothing, when there
+ * is no room even for that.
  */
 export function dropVersion(core: KeeperCore, version: ActiveVersion, reason: DropReason): void {
-  core.counts.dropped[reason]++;
   try {
     if (version.inIndex) core.index.change(false, (changes) => changes.forget(version.id));
-  } finally {
-    core.retirement.queue(takeOut(core, version));
+  } catch (error) {
+    if (!hasCode(error, "flash-full")) core.retirement.queue(takeOut(core, version));
+    throw error;
   }
+  core.counts.dropped[reason]++;
+  core.retirement.queue(takeOut(core, version));
 }
 
 /**
@@ -129,6 +132,8 @@ export function watchIndex(index: FlashIndex, failed: (reason: string) => void):
       try {
         return call(...args);
       } catch (error) {
+        // A full file system is no failure of the index: eviction mends it.
+        if (hasCode(error, "flash-full")) throw error;
         failed(asForebayError(error).message);
         const damaged = isDamage(error) || isDamage((error as { cause?: unknown } | null)?.cause);
         if (damaged && !discarded) {

@@ -78,7 +78,7 @@ function decode(row: Row | null): IndexedVersion | null {
     etag: row.etag,
     sizeBytes: row.size,
     blockBytes: row.block,
-    spans: row.spans === null ? soleSpan(row.id, row.size) : (JSON.parse(row.spans) as Span[]),
+    spans: decodeSpans(row.spans, row.id, row.size),
     present: row.present,
     variants: decodeVariants(row.variants),
     storedBytes: row.stored,
@@ -88,6 +88,11 @@ function decode(row: Row | null): IndexedVersion | null {
 /** The usual spans: one file that has the version's id. An empty version has none. */
 export function soleSpan(id: number, sizeBytes: number): Span[] {
   return sizeBytes === 0 ? [] : [{ fileId: id, offset: 0, length: sizeBytes }];
+}
+
+/** The reverse of {@link encodeSpans}. */
+export function decodeSpans(text: string | null, id: number, sizeBytes: number): Span[] {
+  return text === null ? soleSpan(id, sizeBytes) : (JSON.parse(text) as Span[]);
 }
 
 /** Null for the usual spans, which follow from the id and the size. */

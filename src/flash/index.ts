@@ -11,7 +11,7 @@ import type { Database } from "bun:sqlite";
 import { assert } from "../base/assert.ts";
 import { ForebayError } from "../base/errors.ts";
 import { fileIdsOf } from "./files.ts";
-import { type Connection, createLookup, encodeSpans, type IndexedVersion, type Lookup } from "./index-rows.ts";
+import { type Connection, createLookup, decodeSpans, encodeSpans, type IndexedVersion } from "./index-rows.ts";
 import { encodeVariants } from "./records.ts";
 import type { Variant } from "./types.ts";
 
@@ -76,7 +76,10 @@ export interface IndexChanges {
   scrubbed(id: number): void;
 }
 
-/** The writer's side. Every call throws `flash-failed` when the database fails. */
+/**
+ * The writer's side. Every call throws `flash-failed` when the database fails, and `flash-full` when a change finds no
+ * room on the file system (nothing is changed then, and the index goes on working).
+ */
 export interface FlashIndex {
   get(key: string): IndexedVersion | null;
   getById(id: number): IndexedVersion | null;
@@ -148,7 +151,8 @@ export function isDamage(error: unknown): boolean {
 function indexError(error: unknown): ForebayError {
   if (error instanceof ForebayError) return error;
   const what = error instanceof Error ? error.message : String(error);
-  return new ForebayError("flash-failed", `the index failed: ${what}`, { cause: error });
+  const code = (error as { code?: unknown } | null)?.code === "SQLITE_FULL" ? "flash-full" : "flash-failed";
+  return new ForebayError(code, `the index failed: ${what}`, { cause: error });
 }
 
 /** The index over an open connection, which it takes over, to a database whose schema is in place. */
@@ -184,7 +188,7 @@ function buildIndex(connection: Connection, host: IndexHost, guard: <T>(run: () 
   const totals = { versions: meta("versions"), storedBytes: meta("storedBytes"), scrubbed: meta("scrubbed") };
   let full = false;
   db.run("PRAGMA synchronous = NORMAL");
-  const { changes, delta } = createChanges(connection, lookup);
+  const { changes, delta } = createChanges(connection);
 
   const begin = (durable: boolean): void => {
     if (durable !== full) db.run(`PRAGMA synchronous = ${durable ? "FULL" : "NORMAL"}`);
@@ -252,10 +256,7 @@ interface Delta {
 }
 
 /** The statements of {@link IndexChanges}; `delta` collects what they do to the sums. */
-function createChanges(
-  connection: Connection,
-  lookup: Lookup,
-): { readonly changes: IndexChanges; readonly delta: Delta } {
+function createChanges(connection: Connection): { readonly changes: IndexChanges; readonly delta: Delta } {
   const delta: Delta = { versions: 0, storedBytes: 0, scrubbed: null };
   const insert = connection.prepare<
     null,
@@ -268,6 +269,10 @@ function createChanges(
   const checksum = connection.prepare<null, [number, number, Uint8Array]>(
     "INSERT OR REPLACE INTO checksums VALUES (?, ?, ?)",
   );
+  const remains = connection.prepare<
+    { readonly key: string; readonly size: number; readonly stored: number; readonly spans: string | null },
+    [number]
+  >("SELECT key, size, stored, spans FROM versions WHERE id = ?");
   const deleteVersion = connection.prepare<null, [number]>("DELETE FROM versions WHERE id = ?");
   const deleteChecksums = connection.prepare<null, [number]>("DELETE FROM checksums WHERE version = ?");
   const range = connection.prepare<{ id: number }, [string, string, number]>(
@@ -277,13 +282,13 @@ function createChanges(
   const unmark = connection.prepare<null, [number]>("DELETE FROM marks WHERE id = ?");
 
   const forget = (id: number): Forgotten | null => {
-    const version = lookup.byId(id);
-    if (version === null) return null;
+    const row = remains.get(id);
+    if (row === null) return null;
     deleteVersion.run(id);
-    if (version.storedBytes > 0) deleteChecksums.run(id);
+    if (row.stored > 0) deleteChecksums.run(id);
     delta.versions -= 1;
-    delta.storedBytes -= version.storedBytes;
-    return { id, key: version.key, fileIds: fileIdsOf(version.spans), storedBytes: version.storedBytes };
+    delta.storedBytes -= row.stored;
+    return { id, key: row.key, fileIds: fileIdsOf(decodeSpans(row.spans, id, row.size)), storedBytes: row.stored };
   };
   const changes: IndexChanges = {
     insert: (v) => {

@@ -299,6 +299,25 @@ describe("space", () => {
   });
 });
 
+describe("a file system filled by others", () => {
+  test("a commit without room waits, eviction makes room, nothing is lost", async () => {
+    const w = world({ flashBytesMax: 1000 * BLOCK, capacityBytes: 1000 * BLOCK });
+    const keeper = await w.start();
+    for (let n = 0; n < 10; n++) await store(w, keeper, `a/c/old-${n}`, 2);
+    await w.clock.settle(keeper.flush());
+    await store(w, keeper, "a/c/new", 3);
+    w.disk.faults.capacityBytes = w.disk.usedBytes + 100;
+    w.index.isFull = () => w.disk.space().freeBytes < 2 * BLOCK;
+    await w.clock.advance(2_500);
+    expect(keeper.health()).toEqual({ ok: true });
+    expect(w.index.reader().lookup("a/c/new")?.present).toBeNull();
+    expect(w.index.reader().lookup("a/c/old-0")).toBeNull();
+    expect(keeper.stats()).toMatchObject({ pendingBlocks: 0, pendingBytes: 0, retiredBytes: 0 });
+    expect(w.log.some((line) => line.includes("a commit waits"))).toBe(true);
+    await keeper.stop();
+  });
+});
+
 describe("starting", () => {
   test("files without a version are swept, those of versions stay", async () => {
     const w = world();

@@ -70,10 +70,7 @@ function assemble(core: KeeperCore, ids: IdSource, options: FlashKeeperOptions):
   // Lease ids of another life must mean nothing here: they start from the date.
   const firstId = Math.floor(clock.wallMs()) * 1000;
   const leases = createLeases({ clock, bounds, counts, firstId, peek: versions.peek });
-  const commits: Commits = createCommits(core, () => {
-    if (core.retirement.queued > 0) commits.schedule();
-    space.review();
-  });
+  const commits: Commits = createCommits(core, () => space.review());
   const boundBytes = options.flashBytesMax;
   const space: Space = createSpace(core, { boundBytes, visited: options.visited, flush: commits.flush });
   const marks = createMarks(core, ids, commits.schedule);

@@ -60,7 +60,7 @@ export function createPublisher(parts: {
   };
   const admit = async (key: string, publication: Publication): Promise<Published> => {
     const why = objection(key, publication);
-    if (why !== null) return refused(why);
+    if (why !== null && why !== "too-large") return refused(why);
     const known = versions.load(key);
     if (known !== null) {
       if (isSame(known, publication)) return refresh(known, publication);
@@ -68,6 +68,8 @@ export function createPublisher(parts: {
       dropVersion(core, known, "replaced");
       commits.schedule();
     }
+    // Only now: what the lake no longer has goes, whether or not the new one can be kept.
+    if (why !== null) return refused(why);
     // Room for the first block at least; the others ask when they are claimed.
     const bytes = allocatedBytes(Math.min(publication.sizeBytes, bounds.blockBytes));
     if (!space.hasRoom(bytes) && !(await space.makeRoom(bytes))) return refused("no-space");
@@ -88,7 +90,8 @@ export function createPublisher(parts: {
       try {
         return await admit(key, publication);
       } catch (error) {
-        if (!hasCode(error, "flash-failed", "flash-full", "gone")) throw error;
+        if (hasCode(error, "flash-full")) return refused("no-space");
+        if (!hasCode(error, "flash-failed", "gone")) throw error;
         health.fail(asForebayError(error).message);
         return refused("flash-failed");
       }

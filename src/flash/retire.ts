@@ -20,6 +20,8 @@ export interface Retirement {
   /** Files whose forgetting is not durable yet. */
   queue(retired: Retired): void;
   readonly queued: number;
+  /** Puts back what was taken: its forgetting could not be made durable now. */
+  putBack(retired: readonly Retired[]): void;
   /** Takes all queued ones: the caller makes their forgetting durable, then calls {@link unlink}. */
   take(): Retired[];
   unlink(retired: readonly Retired[]): void;
@@ -99,6 +101,7 @@ export function createRetirement(parts: {
       ledger.retiredBytes += retired.bytes;
       queue.push(retired);
     },
+    putBack: (retired) => queue.unshift(...retired),
     get queued() {
       return queue.length;
     },

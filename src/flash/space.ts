@@ -4,10 +4,11 @@
  * let go. Whole versions go, by unlinking; none that is being filled. The file system itself is never filled up,
  * whoever else uses it.
  */
-import { asForebayError } from "../base/errors.ts";
+import { asForebayError, hasCode } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { type KeeperCore, takeOutForgotten } from "./core.ts";
-import type { IndexEntry } from "./index.ts";
+import { filePath } from "./files.ts";
+import type { Forgotten, IndexEntry } from "./index.ts";
 import { createSieve } from "./sieve.ts";
 
 /** What a version costs in the index, about: its row, and its place in the index of keys. */
@@ -72,7 +73,7 @@ export function createSpace(
       (victims.length > 0 && victims.reduce((sum, v) => sum + v.storedBytes + INDEX_ROW_BYTES, 0) >= bytes);
     const { victims, passed } = sieve.walk(limits.sieveStepEntriesMax, goal);
     if (victims.length === 0) return { evicted: 0, passed };
-    const forgotten = index.change(true, (changes) => victims.flatMap(({ id }) => changes.forget(id) ?? []));
+    const forgotten = forgetVictims(core, victims);
     retirement.unlink(
       forgotten.map((one) => {
         const retired = takeOutForgotten(core, one);
@@ -140,6 +141,28 @@ export function createSpace(
       stopped = true;
     },
   };
+}
+
+/**
+ * Durably forgets `victims`. When the file system is so full that not even this can be written, their files go first:
+ * after a crash just then the index would name files that are gone, which every reader takes for a miss.
+ */
+function forgetVictims({ index, disk }: KeeperCore, victims: readonly IndexEntry[]): Forgotten[] {
+  const forget = (): Forgotten[] =>
+    index.change(true, (changes) => victims.flatMap(({ id }) => changes.forget(id) ?? []));
+  try {
+    return forget();
+  } catch (error) {
+    if (!hasCode(error, "flash-full")) throw error;
+  }
+  for (const { id } of victims) {
+    try {
+      disk.unlink(filePath(id));
+    } catch (error) {
+      if (!hasCode(error, "gone")) throw error;
+    }
+  }
+  return forget();
 }
 
 /** What the file system has left above its reserve; asked for rarely and carried forward in between. */

@@ -2,7 +2,6 @@
  * Versions that something is under way with: claimed, filled and not yet committed, newly published, or waited for.
  * All others stand in the index alone, so memory does not grow with the cache.
  */
-import { limits } from "../base/limits.ts";
 import { allocatedBytes, blockCount, blockLength, emptyBitmap, isComplete, setBit, testBit } from "./files.ts";
 import type { FlashIndex, IndexedVersion } from "./index.ts";
 import { soleSpan } from "./index-rows.ts";
@@ -160,6 +159,3 @@ function idle() {
     committing: false,
   };
 }
-
-/** The largest version kept: one file of the file system. */
-export const VERSION_BYTES_MAX = limits.blobFileBytesMax - limits.blockBytes;

@@ -168,7 +168,9 @@ export class ServerConnection {
     this.shared.inFlight--;
     this.movedAtMs = this.shared.nowMs;
     if (this.state !== "open") return;
-    if (!mayContinue) this.close(exchange.isRefusal || !exchange.body.ended || this.inbox.bytes > 0);
+    // A response that began before the stop did not say that it is the last one; it is all the same.
+    if (!mayContinue || this.shared.stopping)
+      this.close(exchange.isRefusal || !exchange.body.ended || this.inbox.bytes > 0);
     else this.serve();
   }
 

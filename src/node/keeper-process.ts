@@ -8,7 +8,6 @@ import { startAdminServer } from "../admin/server.ts";
 import type { AdminSources, FlashView, LakeView } from "../admin/types.ts";
 import { asForebayError, ForebayError } from "../base/errors.ts";
 import { createGenerations, type Generations, SHARED_BYTES } from "../engine/generations.ts";
-import type { Stats } from "../engine/stats.ts";
 import { openFlashIndex } from "../flash/index-open.ts";
 import { createFlashKeeper } from "../flash/keeper.ts";
 import type { LocalFlashKeeper } from "../flash/keeper-types.ts";
@@ -26,11 +25,11 @@ import { answerKeeperCall } from "./keeper-calls.ts";
 import { type LakeClient, lakeOrigin, openLakes } from "./lakes.ts";
 import { createLogger } from "./logger.ts";
 import type { Init } from "./messages.ts";
+import { collectServerStats, type ServerStats } from "./server-stats.ts";
 import { VERSION } from "./version.ts";
 
 const PROBE_INTERVAL_MS = 30_000;
 const FLASH_RETRY_MS = 5_000;
-const STATS_TIMEOUT_MS = 1_000;
 
 interface KeeperWorld {
   readonly init: Init;
@@ -39,6 +38,7 @@ interface KeeperWorld {
   readonly disk: Disk;
   readonly peers: Map<string, Peer>;
   readonly probes: Map<string, LakeProbe>;
+  readonly stats: ServerStats;
   config: Config;
   lakes: Map<string, LakeClient>;
   keeper: LocalFlashKeeper | null;
@@ -64,6 +64,7 @@ async function start(init: Init): Promise<Running> {
     sync: null,
     peers: new Map(),
     probes: new Map(),
+    stats: collectServerStats(),
     config,
     lakes: openLakes(config),
     keeper: null,
@@ -94,6 +95,7 @@ async function start(init: Init): Promise<Running> {
     stop: async () => {
       clearInterval(flashWatch);
       clearInterval(probing);
+      world.stats.stop();
       await world.keeper?.stop();
       channel.close();
       await admin.stop();
@@ -166,9 +168,11 @@ async function answer(world: KeeperWorld, method: string, args: readonly unknown
   if (method === "hello") {
     const holder = String(args[0]);
     world.peers.set(holder, peer);
+    world.stats.joined(holder, peer);
     subscribe(world, holder, peer);
     void peer.closed.then(() => {
       world.peers.delete(holder);
+      world.stats.gone(holder);
       // Its subscription ends with it.
       world.keeper?.holderGone(holder);
     });
@@ -218,13 +222,7 @@ function listenAdmin(world: KeeperWorld): ReturnType<typeof startAdminServer> {
         verdict,
       })),
     flash: () => flashView(world),
-    servers: async () => {
-      const answers = [...world.peers.values()].map((peer) =>
-        peer.call("stats", [], STATS_TIMEOUT_MS).catch(() => null),
-      );
-      const stats = (await Promise.all(answers)).filter((one): one is Stats => one !== null);
-      return { stats, expected: world.config.servers };
-    },
+    servers: async () => ({ ...(await world.stats.collect()), expected: world.config.servers }),
   };
   try {
     return startAdminServer(host, port, sources);

@@ -5,8 +5,7 @@
  *   supervisor ── keeper (one: index, space, leases, admin)
  *              └─ server-0 … server-N (one port, shared by SO_REUSEPORT)
  */
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { asForebayError, ForebayError, hasCode } from "../base/errors.ts";
 import { SHARED_BYTES } from "../engine/generations.ts";
@@ -18,6 +17,7 @@ import { lockFolder } from "./flash-lock.ts";
 import { cannotListen } from "./listen-error.ts";
 import { createLogger } from "./logger.ts";
 import type { FromChild, Init, ToChild } from "./messages.ts";
+import { makeRunFolder } from "./run-folder.ts";
 import { readTls } from "./tls.ts";
 
 /** A running Forebay. */
@@ -51,7 +51,7 @@ const SETTLED_MS = 10_000;
 export async function startForebay(config: Config, _options: object = {}): Promise<Forebay> {
   const log = createLogger("supervisor", config.logLevel);
   const lock = holdFlash(config, log);
-  const folder = mkdtempSync(join(tmpdir(), "forebay-"));
+  const folder = makeRunFolder();
   const sharedFd = createSharedFile("forebay", SHARED_BYTES);
   const world: World = {
     config,
@@ -61,7 +61,7 @@ export async function startForebay(config: Config, _options: object = {}): Promi
     base: {
       sharedPath: `/proc/${process.pid}/fd/${sharedFd}`,
       epoch: crypto.randomUUID(),
-      channelPath: join(folder, "keeper.sock"),
+      channelPath: join(folder.path, "keeper.sock"),
       startedAtMs: Date.now(),
     },
     children: [newChild("keeper", "keeper", config.admin.port)],
@@ -76,7 +76,7 @@ export async function startForebay(config: Config, _options: object = {}): Promi
   const end = async (deadlineMs: number): Promise<void> => {
     world.stopping = true;
     await endAll(world, deadlineMs);
-    rmSync(folder, { recursive: true, force: true });
+    folder.remove();
     lock?.release();
     finish(0);
   };
@@ -174,6 +174,9 @@ async function startAll(world: World): Promise<void> {
   await Promise.all(others.map((child) => start(world, child)));
 }
 
+/** Settings reach the children over the pipe; what the environment may hold of secrets stays with the supervisor. */
+const ENVIRONMENT = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("FOREBAY_")));
+
 const ENTRY = { keeper: "keeper-process.ts", server: "server-process.ts" } as const;
 
 /** Starts one process and resolves with its port when it is ready; from then on it is started again when it falls. */
@@ -210,6 +213,7 @@ function start(world: World, child: Child): Promise<number> {
       startAgain(world, child);
     };
     child.process = Bun.spawn([process.execPath, join(import.meta.dir, ENTRY[child.role])], {
+      env: ENVIRONMENT,
       stdin: "ignore",
       stdout: "ignore",
       stderr: "inherit",

@@ -114,8 +114,9 @@ export async function readOnce(blobUrl: string, truth: Truth, seen: Seen, plan: 
   } catch (error) {
     const kind = error instanceof Error ? error.name : "error";
     if (kind === "TimeoutError") seen.wrong.push(`${name}: stuck for ${READ_TIMEOUT_MS} ms`);
-    // A version that was replaced while it was being read may end in the middle, or before it began.
-    const replaced = version === undefined ? truth.latest(name).fromMs >= startedMs : version.untilMs < Infinity;
+    // A version that was replaced, at any time in which it may still be given, may end in the middle or before it began.
+    const youngMs = startedMs - plan.staleMsMax;
+    const replaced = version === undefined ? truth.latest(name).fromMs >= youngMs : version.untilMs < Infinity;
     return replaced ? "cut, replaced" : broken(version === undefined ? "no answer" : "cut");
   }
 }

@@ -3,7 +3,7 @@
  * takes path style by address and account style by Host (`ACCOUNT.blob.localhost`).
  */
 import { join } from "node:path";
-import { startChild } from "./process.ts";
+import { END_WITH_PARENT, startChild } from "./process.ts";
 import { tempFolder } from "./temp.ts";
 
 /** An account and its keys, base64. */
@@ -31,6 +31,11 @@ export interface AzuriteOptions {
   /** PEM files; with them it speaks https and takes bearer tokens. */
   readonly tls?: { readonly certFile: string; readonly keyFile: string };
   readonly accounts?: readonly LakeAccount[];
+  /**
+   * How long it keeps an idle connection. Its own default of 5 s lets a client that reuses connections run into the
+   * closing of one, so tests that are not about that keep them for 2 minutes.
+   */
+  readonly keepAliveSeconds?: number;
   /** A port to listen on; 0, the default, for any. */
   readonly port?: number;
 }
@@ -58,11 +63,15 @@ export async function startAzurite(options: AzuriteOptions = {}): Promise<Azurit
     name: "Azurite",
     command: [
       "node",
+      "--require",
+      END_WITH_PARENT,
       MAIN,
       "--blobHost",
       "127.0.0.1",
       "--blobPort",
       String(options.port ?? 0),
+      "--blobKeepAliveTimeout",
+      String(options.keepAliveSeconds ?? 120),
       "--silent",
       "--skipApiVersionCheck",
       "--inMemoryPersistence",
@@ -70,6 +79,7 @@ export async function startAzurite(options: AzuriteOptions = {}): Promise<Azurit
       ...(tls ? ["--cert", tls.certFile, "--key", tls.keyFile, "--oauth", "basic"] : []),
     ],
     cwd: folder.path,
+    watchesParent: true,
     env: {
       AZURITE_ACCOUNTS: accounts
         .map(({ name, key, key2 }) => (key2 === undefined ? `${name}:${key}` : `${name}:${key}:${key2}`))

@@ -2,7 +2,7 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "yaml";
-import { startChild } from "./process.ts";
+import { END_WITH_PARENT, startChild } from "./process.ts";
 import { lastLines, tempFolder } from "./temp.ts";
 
 /** What differs from the defaults. */
@@ -52,6 +52,11 @@ export function forebayCommand(args: readonly string[]): readonly string[] {
   return [process.execPath, FOREBAY_MAIN, ...args];
 }
 
+/** The same, in a process that ends with this one. */
+function watchingCommand(args: readonly string[]): readonly string[] {
+  return [process.execPath, "--preload", END_WITH_PARENT, FOREBAY_MAIN, ...args];
+}
+
 /** Starts `forebay up` and resolves when it printed its ready line. */
 export async function startTestForebay(options: TestForebayOptions): Promise<TestForebay> {
   const folder = tempFolder("up");
@@ -67,7 +72,7 @@ export async function startTestForebay(options: TestForebayOptions): Promise<Tes
   );
   const child = startChild({
     name: "forebay up",
-    command: forebayCommand([
+    command: watchingCommand([
       "up",
       "--config",
       config,
@@ -85,6 +90,7 @@ export async function startTestForebay(options: TestForebayOptions): Promise<Tes
       ...(options.extra ?? []),
     ]),
     cwd: ROOT,
+    watchesParent: true,
     env: { ...options.env },
   });
   const stop = async (): Promise<void> => {

@@ -1,5 +1,6 @@
 /** A child process of a test: started, watched for a line, ended by its own id. */
 import { spawn } from "node:child_process";
+import { join } from "node:path";
 import { lastLines, within } from "./temp.ts";
 
 /** What a child process is started with. */
@@ -8,7 +9,12 @@ export interface ChildSpec {
   readonly command: readonly string[];
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Gives it a standard input that closes when this process ends: see {@link END_WITH_PARENT}. */
+  readonly watchesParent?: boolean;
 }
+
+/** To be preloaded by children that `watchesParent`: they end when this process has ended, however that came. */
+export const END_WITH_PARENT = join(import.meta.dir, "../../cli/end-with-parent.cjs");
 
 /** A running child process. */
 export interface Child {
@@ -40,18 +46,20 @@ export function startChild(spec: ChildSpec): Child {
   const child = spawn(program, args, {
     cwd: spec.cwd,
     env: { ...process.env, ...spec.env },
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: [spec.watchesParent ? "pipe" : "ignore", "pipe", "pipe"],
   });
   const pid = child.pid;
   if (pid === undefined) throw new Error(`${spec.name} could not be started: ${program}`);
   let out = "";
   let err = "";
   const waiting = new Set<() => void>();
-  child.stdout.on("data", (chunk: Buffer) => {
+  const { stdout, stderr } = child;
+  if (!stdout || !stderr) throw new Error(`${spec.name}: its output cannot be read`);
+  stdout.on("data", (chunk: Buffer) => {
     out += chunk.toString("utf8");
     for (const check of waiting) check();
   });
-  child.stderr.on("data", (chunk: Buffer) => {
+  stderr.on("data", (chunk: Buffer) => {
     err += chunk.toString("utf8");
   });
   const ended = new Promise<number>((resolve) => {

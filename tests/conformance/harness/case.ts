@@ -20,10 +20,10 @@ export interface ConformanceCase {
   /** Response headers of which only the presence counts in this case. */
   readonly maskedHeaders?: readonly string[];
   /**
-   * Some answers are Forebay's own by design (it alone knows its client's protocol): of those the status and the error
-   * code must be the lake's, not the wording.
+   * Error codes with which Forebay itself may refuse, because it alone sees its client's protocol and address. It says so
+   * before it looks at signatures, so the lake must have refused too, with the same status, but perhaps for another reason.
    */
-  readonly ownAnswers?: boolean;
+  readonly ownAnswers?: readonly string[];
   /** Runs in all four pairs of URL styles too. */
   readonly styles?: boolean;
 }

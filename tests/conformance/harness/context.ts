@@ -7,7 +7,7 @@ import {
 } from "@azure/storage-blob";
 import { seededRandom } from "../../../src/base/random.ts";
 import { type LakeAccount, OTHER_ACCOUNT } from "../../support/azurite.ts";
-import { headerValue, type RawResponse, rawRequest, requestBytes } from "../../support/raw-http.ts";
+import { type RawResponse, rawRequest, requestBytes } from "../../support/raw-http.ts";
 import { bearerToken, sharedKey, sharedKeyLite } from "../../support/sign.ts";
 import { type Endpoint, hostOf, pathOf, targetOf, urlOf } from "./endpoint.ts";
 import type { CacheExpectation, Exchange } from "./outcome.ts";
@@ -160,7 +160,7 @@ function errorText(error: unknown): string {
 function lakeClient(lake: Endpoint): BlobServiceClient {
   const silent: Recorder = { extraHeaders: [], cache: "any", add: (exchange) => void exchange.catch(() => {}) };
   const credential = new StorageSharedKeyCredential(lake.account.name, lake.account.key);
-  return watchedService(lake, silent, credential, urlOf(lake));
+  return watchedService(lake, silent, credential, urlOf(lake), 4);
 }
 
 function resolve(endpoint: Endpoint, request: CaseRequest, extra: readonly (readonly [string, string])[]) {
@@ -206,5 +206,3 @@ function authorize(
 function rawBytes(endpoint: Endpoint, request: CaseRequest, extra: readonly (readonly [string, string])[]): Uint8Array {
   return requestBytes(resolve(endpoint, request, extra));
 }
-
-export { headerValue };

@@ -145,10 +145,11 @@ export function watchedService(
   recorder: Recorder,
   credential: SdkCredential | undefined,
   url: string,
+  maxTries = 1,
 ): BlobServiceClient {
   const own = endpoint.hostName !== undefined || (endpoint.style === "path" && endpoint.tls === undefined);
   const pipeline = newPipeline(credential, {
-    retryOptions: { maxTries: 1 },
+    retryOptions: { maxTries, retryDelayInMs: 20 },
     ...(own ? {} : { httpClient: rawTransport(endpoint) }),
   });
   pipeline.factories.push(recordingPolicy(recorder));

@@ -1,0 +1,167 @@
+/**
+ * Processes of the simulated world. One that is killed does nothing any more: its timers do not fire, nothing that it
+ * waits for comes back, and its descriptors are closed. What it had asked of the disk or the network may still happen.
+ */
+import { ForebayError } from "../src/base/errors.ts";
+import { limits } from "../src/base/limits.ts";
+import type { Random } from "../src/base/random.ts";
+import type { FlashKeeper, KeeperListener } from "../src/flash/types.ts";
+import type { Clock } from "../src/io/clock.ts";
+import type { Disk } from "../src/io/disk.ts";
+
+/** Whether a process runs, and what it is given of the world. */
+export interface Life {
+  readonly alive: () => boolean;
+  readonly clock: Clock;
+  readonly disk: Disk;
+  /** Settles as `work` does while the process lives, else never. */
+  guard<T>(work: Promise<T>): Promise<T>;
+  end(): void;
+}
+
+export function createLife(world: { readonly clock: Clock; readonly disk: Disk }): Life {
+  let living = true;
+  const open = new Set<number>();
+  const guard = <T>(work: Promise<T>): Promise<T> =>
+    new Promise((resolve, reject) => {
+      work.then(
+        (value) => living && resolve(value),
+        (error: unknown) => living && reject(error),
+      );
+    });
+  const { clock, disk } = world;
+  const guarded: Clock = {
+    wallMs: clock.wallMs,
+    monotonicMs: clock.monotonicMs,
+    after: (delayMs, run) => clock.after(delayMs, () => living && run()),
+    sleep: (delayMs) => guard(clock.sleep(delayMs)),
+  };
+  const own: Disk = {
+    ...disk,
+    open: (path, mode) => {
+      const fd = disk.open(path, mode);
+      open.add(fd);
+      return fd;
+    },
+    close: (fd) => {
+      open.delete(fd);
+      disk.close(fd);
+    },
+    write: (fd, bytes, offset) => guard(disk.write(fd, bytes, offset)),
+    read: (fd, bytes, offset) => guard(disk.read(fd, bytes, offset)),
+    syncFile: (fd) => guard(disk.syncFile(fd)),
+    syncAll: () => guard(disk.syncAll()),
+  };
+  return {
+    alive: () => living,
+    clock: guarded,
+    disk: own,
+    guard,
+    end: () => {
+      living = false;
+      for (const fd of open) disk.close(fd);
+      open.clear();
+    },
+  };
+}
+
+/** The keeper's process as a channel finds it. */
+export interface KeeperEnd {
+  readonly life: Life;
+  readonly keeper: FlashKeeper;
+  subscribe(holder: string, listener: KeeperListener): void;
+  holderGone(holder: string): void;
+}
+
+/** One server's channel to the keeper: in order, taking time, and gone with either end. */
+export interface KeeperLink {
+  readonly keeper: FlashKeeper;
+  /** A keeper is there (again). */
+  join(end: KeeperEnd): void;
+  /** The keeper's process ended: whoever waits for an answer is told. */
+  lost(): void;
+}
+
+export function createKeeperLink(parts: {
+  readonly holder: string;
+  readonly life: Life;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly delayMsMax: number;
+  readonly listener: KeeperListener;
+  readonly joined: () => void;
+}): KeeperLink {
+  const { clock, random, life, holder } = parts;
+  let end: KeeperEnd | null = null;
+  let arrivesAtMs = 0;
+  let returnsAtMs = 0;
+  const waiting = new Set<(error: ForebayError) => void>();
+  const closed = (): ForebayError => new ForebayError("closed", "the keeper is not there");
+  const pause = (atMs: number): number =>
+    Math.max(atMs, clock.monotonicMs() + (random.uint32() / 0x1_0000_0000) * parts.delayMsMax);
+
+  const call = <T>(run: (keeper: FlashKeeper) => Promise<T>): Promise<T> => {
+    const peer = end;
+    if (peer === null) return Promise.reject(closed());
+    return new Promise<T>((resolve, reject) => {
+      const settle = (then: () => void): void => {
+        if (!waiting.delete(fail)) return;
+        timer.cancel();
+        if (life.alive()) then();
+      };
+      const fail = (error: ForebayError): void => settle(() => reject(error));
+      waiting.add(fail);
+      const timer = clock.after(limits.keeperReplyTimeoutMs, () => fail(new ForebayError("timeout", "no answer")));
+      const back = (then: () => void): void => {
+        returnsAtMs = pause(returnsAtMs);
+        clock.after(returnsAtMs - clock.monotonicMs(), () => settle(then));
+      };
+      arrivesAtMs = pause(arrivesAtMs);
+      clock.after(arrivesAtMs - clock.monotonicMs(), () => {
+        if (!peer.life.alive() || !life.alive()) return;
+        run(peer.keeper).then(
+          (value) => {
+            if (peer.life.alive()) back(() => resolve(structuredClone(value)));
+          },
+          (error: unknown) => {
+            if (peer.life.alive()) back(() => reject(error));
+          },
+        );
+      });
+    });
+  };
+  return {
+    keeper: {
+      acquire: (request) => call((keeper) => keeper.acquire(structuredClone(request))),
+      publish: (publication) => call((keeper) => keeper.publish(structuredClone(publication))),
+      abandon: (lease) => call((keeper) => keeper.abandon(lease)),
+      claim: (...args) => call((keeper) => keeper.claim(...args)),
+      filled: (versionId, blocks) => {
+        const copy = structuredClone(blocks);
+        return call((keeper) => keeper.filled(versionId, copy));
+      },
+      unclaim: (...args) => call((keeper) => keeper.unclaim(...args)),
+      awaitBlock: (...args) => call((keeper) => keeper.awaitBlock(...args)),
+      drop: (...args) => call((keeper) => keeper.drop(...args)),
+      markChange: (scope) => call((keeper) => keeper.markChange(scope)),
+      unmarkChange: (mark) => call((keeper) => keeper.unmarkChange(mark)),
+      reportFailure: (message) => call((keeper) => keeper.reportFailure(message)),
+    },
+    join: (peer) => {
+      if (!life.alive()) return;
+      end = peer;
+      peer.subscribe(holder, {
+        evicted: async (fileIds) => {
+          await peer.life.clock.sleep((random.uint32() / 0x1_0000_0000) * parts.delayMsMax);
+          if (!life.alive()) throw closed();
+          await parts.listener.evicted(fileIds);
+        },
+      });
+      parts.joined();
+    },
+    lost: () => {
+      end = null;
+      for (const fail of [...waiting]) fail(closed());
+    },
+  };
+}

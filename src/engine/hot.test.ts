@@ -1,0 +1,40 @@
+import { expect, test } from "bun:test";
+import { createGate } from "./gate.ts";
+import { boundedMap } from "./hot.ts";
+
+test("a bounded map never holds more than its bound, and keeps what is used", () => {
+  const map = boundedMap<number>(100);
+  map.set("used", 0);
+  for (let i = 0; i < 10_000; i++) {
+    map.set(`key ${i}`, i);
+    expect(map.get("used")).toBe(0);
+    expect(map.size).toBeLessThanOrEqual(101);
+  }
+  expect(map.get("key 0")).toBeUndefined();
+  expect(map.get("key 9999")).toBe(9_999);
+  map.delete("used");
+  expect(map.get("used")).toBeUndefined();
+  map.clear();
+  expect(map.size).toBe(0);
+});
+
+test("a gate lets so many in, the others in their order, and counts who holds a place already", async () => {
+  const gate = createGate(2);
+  const order: number[] = [];
+  const leaves = [await gate.enter(), await gate.enter()];
+  const waiting = [3, 4].map(async (number) => {
+    const leave = await gate.enter();
+    order.push(number);
+    return leave;
+  });
+  const extra = gate.enterNow();
+  expect(gate).toMatchObject({ inside: 3, waiting: 2 });
+  leaves[0]?.();
+  leaves[0]?.(); // leaving twice is leaving once
+  expect(gate).toMatchObject({ inside: 2, waiting: 2 });
+  extra();
+  (await waiting[0])?.();
+  leaves[1]?.();
+  await waiting[1];
+  expect(order).toEqual([3, 4]);
+});
