@@ -134,7 +134,7 @@ export function createKeeperLink(parts: {
     keeper: {
       acquire: (request) => call((keeper) => keeper.acquire(structuredClone(request))),
       publish: (publication) => call((keeper) => keeper.publish(structuredClone(publication))),
-      abandon: (lease) => call((keeper) => keeper.abandon(lease)),
+      abandon: (...args) => call((keeper) => keeper.abandon(...args)),
       claim: (...args) => call((keeper) => keeper.claim(...args)),
       filled: (versionId, blocks) => {
         const copy = structuredClone(blocks);

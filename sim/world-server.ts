@@ -108,7 +108,7 @@ export function startServer(parts: ServerParts): WorldServer {
     },
     joined: () => reader.forgetAll(),
   });
-  const trust = createTrust(log);
+  const trust = createTrust(log, clock);
   const engine: EngineContext = {
     holder,
     clock,
@@ -142,7 +142,7 @@ export function startServer(parts: ServerParts): WorldServer {
   const watchTrust = (): void => {
     clock.after(TRUST_PROBE_MS, () => {
       watchTrust();
-      if (!trust.suspended(SIM_ACCOUNT)) return;
+      if (!trust.suspended(SIM_ACCOUNT, "")) return;
       void probeLake(lake, clock).then((probe) => {
         if (probe.credentialOk === true) trust.restored(SIM_ACCOUNT);
       });

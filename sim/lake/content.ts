@@ -43,13 +43,6 @@ export function slicedContent(content: Content, offset: number, length: number):
   return { sizeBytes: length, read: (at, count) => content.read(offset + at, count) };
 }
 
-/** A number that depends on every character of `text`: the usual seed of computed content. */
-export function seedOf(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return hash >>> 0;
-}
-
 /** The bytes at `offset` of the endless stream of `seed`. Any piece can be computed on its own. */
 export function computedBytes(seed: number, offset: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length);

@@ -32,11 +32,16 @@ export const limits = {
   // Towards the lake.
   lakeConnectTimeoutMs: 10_000,
   lakeFirstByteTimeoutMs: 60_000,
+  lakeCheckTimeoutMs: 10_000, // the first byte of the answer to a check of what flash holds
+  lakeAwayMs: 5_000, // how long a lake that could not be reached is not asked for what can be answered without it
+  lakeReadOutBytesMax: 4 * KIB, // an unwanted answer this small is read out, which keeps its connection
   lakeConnectionsMax: 256, // per server process and lake
   lakeIdleConnectionMs: 4_000,
   lakeRequestsWaitingMax: 4_096, // requests that wait for a connection
+  lakeConnectionWaitMs: 30_000, // how long each of them waits
   lakeFillAttemptsMax: 4,
   lakeFillConnectionsMax: 32, // fills under way per server process
+  lakeUrgentFillsMax: 64, // the same with those that an open body stands waiting for
   lakeRetryPauseMsMax: 5_000,
   lakeProbeTimeoutMs: 10_000,
   lakeSmallBodyBytesMax: 1 * MIB, // of an answer that is read whole: stored policies, a page of a list
@@ -57,6 +62,7 @@ export const limits = {
   leaseWaitMsMax: 30_000,
   scrubPeriodMs: 14 * 24 * 3_600_000,
   leaseTtlMs: 300_000, // a lease whose holder lives but never ends it
+  claimTtlMs: 600_000, // the same of a claim: longer than any fill takes that still moves
   leaseWaitersMax: 16_384,
   variantsMax: 8, // forms of the lake's answer kept with a version
   flashReserveBytesMin: 64 * MIB, // never filled: a full file system fails everybody on it
@@ -82,12 +88,17 @@ export const limits = {
   // Batch bodies are rewritten in memory when URL styles differ: the lake's own limit is 4 MiB.
   batchBodyBytesMax: 4 * MIB + 64 * KIB,
   batchPartsMax: 256,
+  batchHeldBytesMax: 64 * MIB, // bytes of all batches that a process holds at a time
+  batchReadTimeoutMs: 60_000, // from the head of a batch to the end of its body
 } as const;
 
 assert(limits.httpChunkLineBytesMax <= limits.httpHeadBytesMax, "a chunk line is no larger than a head");
 assert(limits.httpDrainBytesMax <= limits.httpLingerBytesMax, "lingering reads away at least what draining does");
 assert(limits.fillRunBlocksMax * limits.blockBytes <= limits.readAheadBytesMax, "a fill run fits the read-ahead");
 assert(limits.keeperReplyTimeoutMs > limits.leaseWaitMsMax, "the keeper answers a waiting lease before its time-out");
-assert(limits.lakeFillConnectionsMax <= limits.lakeConnectionsMax, "fills fit in the connections to the lake");
+assert(limits.lakeFillConnectionsMax < limits.lakeUrgentFillsMax, "who waits gets past what was asked for ahead");
+assert(limits.lakeUrgentFillsMax <= limits.lakeConnectionsMax, "fills fit in the connections to the lake");
+assert(limits.lakeCheckTimeoutMs < limits.leaseWaitMsMax, "who waits for a check hears of its time-out");
 assert(limits.leaseTtlMs > limits.leaseWaitMsMax, "a lease outlives those who wait for it");
 assert(limits.verdictTtlMs <= 60_000, "a remembered yes lapses within 60 s (semantics: who may read)");
+assert(limits.batchBodyBytesMax <= limits.batchHeldBytesMax, "a batch fits in what all batches may hold");

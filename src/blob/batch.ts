@@ -3,6 +3,10 @@
  * style is another, each part's path is rewritten and each SharedKey part signed again; all else stays byte for byte.
  * A body that is not understood is passed on unchanged, and the lake refuses it.
  *
+ * The lake may divide a body into parts in another way than it is done here. So what its parts touch is only believed
+ * of a body that nobody can divide otherwise ({@link isCanonical}); of any other, all bytes are searched for the
+ * restrictions of a SAS that the lake cannot see.
+ *
  * Source: "Blob Batch" in the REST documentation.
  */
 import { limits } from "../base/limits.ts";
@@ -26,6 +30,8 @@ interface Part {
   readonly targetAt: readonly [from: number, to: number];
   /** Where the value of Authorization stands, if there is one. */
   readonly authorizationAt: readonly [from: number, to: number] | null;
+  /** Nothing in it could be read in another way: see {@link isCanonical}. */
+  readonly plain: boolean;
 }
 
 /** The boundary that a Content-Type names, or null. */
@@ -75,22 +81,38 @@ function parseParts(text: string, boundary: string): Part[] | null {
   return null;
 }
 
+/** The MIME headers that a part has in the documentation, and the only values that say nothing. */
+const PLAIN_MIME = /^(content-type: ?application\/http|content-transfer-encoding: ?binary|content-id: ?[\w.@<>-]+)$/i;
+
 /** A part: its MIME headers, an empty line, a request line, its headers. */
 function parsePart(text: string, from: number, to: number): Part | null {
-  let stage: "mime" | "request" | "headers" = "mime";
+  let stage: "mime" | "request" | "headers" | "end" = "mime";
   let request: { method: string; rawTarget: string; targetAt: readonly [number, number] } | null = null;
   let authorizationAt: readonly [number, number] | null = null;
+  let plain = true;
+  const mime = new Set<string>();
   const headers: string[] = [];
   for (const { at, line } of linesOf(text, from, to)) {
-    if (stage === "mime") {
+    if (stage === "end") {
+      if (line !== "") plain = false;
+    } else if (stage === "mime") {
       if (line === "") stage = "request";
+      else {
+        const name = line.slice(0, line.indexOf(":")).toLowerCase();
+        if (!PLAIN_MIME.test(line) || mime.has(name)) plain = false;
+        mime.add(name);
+      }
     } else if (stage === "request") {
-      if (line === "") continue;
+      if (line === "") {
+        plain = false;
+        continue;
+      }
       request = parseRequestLine(line, at);
       if (request === null) return null;
       stage = "headers";
+    } else if (line === "") {
+      stage = "end";
     } else {
-      if (line === "") break;
       const colon = line.indexOf(":");
       if (colon <= 0 || line[0] === " " || line[0] === "\t") return null;
       const name = line.slice(0, colon);
@@ -99,10 +121,19 @@ function parsePart(text: string, from: number, to: number): Part | null {
         if (authorizationAt !== null) return null;
         authorizationAt = [at + colon + 1, at + line.length];
       }
+      if (!isPlainHeader(name, value.trim())) plain = false;
       headers.push(name, value.trim());
     }
   }
-  return request === null ? null : { ...request, headers, authorizationAt };
+  if (request === null) return null;
+  return { ...request, headers, authorizationAt, plain: plain && stage === "end" && mime.has("content-type") };
+}
+
+/** Whether a part's header leaves no doubt about where the part ends and which account it is for. */
+function isPlainHeader(name: string, value: string): boolean {
+  const lower = name.toLowerCase();
+  if (lower === "content-length") return value === "0";
+  return /^[\w-]+$/.test(name) && lower !== "host" && lower !== "transfer-encoding";
 }
 
 function parseRequestLine(
@@ -135,21 +166,53 @@ export type BatchPassed =
   | { readonly kind: "pass"; readonly body: Uint8Array; readonly changed: boolean }
   | { readonly kind: "refuse"; readonly error: ServiceError };
 
-function partsOf(body: Uint8Array, contentType: string | undefined): { text: string; parts: Part[] } | null {
-  const boundary = batchBoundary(contentType);
-  if (boundary === null || body.length > limits.batchBodyBytesMax) return null;
+interface ReadBatch {
+  readonly text: string;
+  /** Null when the body is not understood or beyond the bounds. */
+  readonly parts: readonly Part[] | null;
+  readonly canonical: boolean;
+}
+
+function readBatch(body: Uint8Array, contentType: string | undefined): ReadBatch {
   const text = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString("latin1");
+  const boundary = batchBoundary(contentType);
+  if (boundary === null || body.length > limits.batchBodyBytesMax) return { text, parts: null, canonical: false };
   const parts = parseParts(text, boundary);
-  return parts === null ? null : { text, parts };
+  const canonical = parts !== null && isCanonical(text, boundary, contentType ?? "", parts);
+  return { text, parts, canonical };
+}
+
+/**
+ * Whether a batch can be divided into its parts in one way only: a plain Content-Type, printable ASCII, lines that end
+ * with CRLF, nothing before the first delimiter and after the last, the delimiter nowhere but on lines of its own, and
+ * in every part one request without a body.
+ */
+function isCanonical(text: string, boundary: string, contentType: string, parts: readonly Part[]): boolean {
+  if (!/^multipart\/mixed; ?boundary=[\w.+=-]{1,70}$/i.test(contentType)) return false;
+  if (/[^\x20-\x7e]/.test(text.replaceAll("\r\n", "")) || !parts.every((part) => part.plain)) return false;
+  const delimiter = `--${boundary}`;
+  const last = text.endsWith("\r\n") ? text.length - 2 : text.length;
+  // In any case of its letters: some reader may not tell them apart.
+  const folded = text.toLowerCase();
+  const foldedDelimiter = delimiter.toLowerCase();
+  let found = 0;
+  for (let at = folded.indexOf(foldedDelimiter); at >= 0; at = folded.indexOf(foldedDelimiter, at + 1)) {
+    const end = at + delimiter.length;
+    const begins = at === 0 || text.startsWith("\r\n", at - 2);
+    const ends = found < parts.length ? text.startsWith("\r\n", end) : text.startsWith("--", end) && end + 2 === last;
+    if (!begins || !ends || !text.startsWith(delimiter, at) || (found === 0 && at !== 0)) return false;
+    found++;
+  }
+  return found === parts.length + 1;
 }
 
 /** Prepares the body of a batch for the lake. Its length may change. */
 export function rewriteBatch(batch: BatchPassing): BatchPassed {
   const unchanged: BatchPassed = { kind: "pass", body: batch.body, changed: false };
-  const read = partsOf(batch.body, batch.contentType);
-  if (read === null) return unchanged;
+  const { text, parts } = readBatch(batch.body, batch.contentType);
+  if (parts === null) return unchanged;
   const edits: { at: readonly [number, number]; text: string }[] = [];
-  for (const part of read.parts) {
+  for (const part of parts) {
     const target = parseTarget(part.rawTarget, batch.host, new Set([batch.account]));
     if (target === null) return unchanged;
     const path = rawPathFor(batch.lakeStyle, target);
@@ -162,7 +225,7 @@ export function rewriteBatch(batch: BatchPassing): BatchPassed {
     }
   }
   if (edits.length === 0) return unchanged;
-  return { kind: "pass", body: applyEdits(read.text, edits), changed: true };
+  return { kind: "pass", body: applyEdits(text, edits), changed: true };
 }
 
 /** The new Authorization value of a part; null when it keeps what it has. */
@@ -201,8 +264,10 @@ export interface BatchTarget {
 }
 
 /**
- * What the parts of a batch name, or null when the body is not understood or some part names no configured account:
- * the whole account is then what may have changed.
+ * What the parts of a batch name, or null when the lake may divide the body otherwise or some part names no configured
+ * account: the batch's own container or account is then what may have changed.
+ *
+ * @param body As the client sent it, before any rewriting.
  */
 export function batchTargets(
   body: Uint8Array,
@@ -210,10 +275,10 @@ export function batchTargets(
   host: string | undefined,
   accounts: ReadonlySet<string>,
 ): readonly BatchTarget[] | null {
-  const read = partsOf(body, contentType);
-  if (read === null) return null;
+  const { parts, canonical } = readBatch(body, contentType);
+  if (parts === null || !canonical) return null;
   const targets: BatchTarget[] = [];
-  for (const part of read.parts) {
+  for (const part of parts) {
     const target = parseTarget(part.rawTarget, host, accounts);
     if (target === null) return null;
     const operation = detectOperation(part.method, target, parseQuery(target.query), part.headers);
@@ -224,7 +289,8 @@ export function batchTargets(
 
 /**
  * A final "no" when some part of a batch carries a SAS that does not allow the client's address or protocol; else
- * null. The lake cannot see either.
+ * null. The lake cannot see either. Of a body that may be divided in more than one way all bytes are searched; one that
+ * is not understood may not name these restrictions at all.
  */
 export function batchRefusedHere(
   body: Uint8Array,
@@ -232,11 +298,27 @@ export function batchRefusedHere(
   clientAddress: string,
   secure: boolean,
 ): Verdict | null {
-  for (const part of partsOf(body, contentType)?.parts ?? []) {
+  const { text, parts, canonical } = readBatch(body, contentType);
+  for (const part of parts ?? []) {
     const mark = part.rawTarget.indexOf("?");
     if (mark < 0) continue;
     const verdict = refusedHere(parseQuery(part.rawTarget.slice(mark)), clientAddress, secure);
     if (verdict !== null) return verdict;
   }
+  if (canonical) return null;
+  for (const { name, value } of restrictionsIn(text)) {
+    // Nobody's address is in an empty `sip`, and an empty `spr` allows no http.
+    const asked = parts === null ? `?${name}=` : `?${name}=${value}`;
+    const verdict = refusedHere(parseQuery(asked), clientAddress, parts === null ? false : secure);
+    if (verdict !== null) return verdict;
+  }
   return null;
+}
+
+/** Every `sip=` and `spr=` in a text, in any case of letters and however encoded, with its value as it stands. */
+function* restrictionsIn(text: string): Generator<{ name: "sip" | "spr"; value: string }> {
+  const decoded = text.replace(/%([0-9a-f]{2})/gi, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
+  for (const [, name = "", value = ""] of decoded.matchAll(/(sip|spr)\s*=\s*([^&\s]*)/gi)) {
+    yield { name: name.toLowerCase() === "sip" ? "sip" : "spr", value: encodeURIComponent(value) };
+  }
 }

@@ -1,18 +1,16 @@
 /**
  * Requests passed on to the lake: everything that flash does not answer. A change makes what is known of its target
- * void before it leaves and again after its answer; what its answer was decides nothing, because a lost or failed
- * answer may hide a change that happened.
+ * void before it leaves and again after its answer; what its answer was decides nothing about that, because a lost or
+ * failed answer may hide a change that happened (see `announce.ts`).
  */
-import { asForebayError, ForebayError, hasCode } from "../base/errors.ts";
-import { limits } from "../base/limits.ts";
-import { beginChange, type Change } from "../engine/change.ts";
-import { mayBeImmutable, resolvePolicy } from "../engine/policy.ts";
+import { asForebayError, ForebayError } from "../base/errors.ts";
 import { bump, observeLatency } from "../engine/stats.ts";
 import { type BodySource, bytesSource, type ClientResponse, headerOf, sourceOfReader } from "../http/types.ts";
 import { keyText } from "../lake/types.ts";
-import { batchRefusedHere, batchTargets, rewriteBatch } from "./batch.ts";
-import type { Front } from "./front.ts";
-import { type TouchedScope, touchedBy } from "./operations.ts";
+import { type Announcement, announce, type Outcome } from "./announce.ts";
+import { batchRefusedHere, rewriteBatch } from "./batch.ts";
+import { type HeldBody, holdBody } from "./batch-body.ts";
+import { isBatch } from "./operations.ts";
 import { type Placed, passOn, refuse } from "./respond.ts";
 import { rewriteRequest } from "./rewrite.ts";
 import type { ServiceError } from "./types.ts";
@@ -23,9 +21,20 @@ export async function forwardRequest(placed: Placed, why: string): Promise<void>
   const { stats } = front.engine;
   stats.forwards++;
   bump(stats.forwardReasons, why);
-  const isBatch = operation.name === "BlobBatch" || operation.name === "BlobBatchInContainer";
-  const batch = isBatch ? await readBatch(placed) : null;
-  if (batch?.refused) return refuse(front, exchange, placed.startedAtMs, batch.refused);
+  if (!isBatch(operation)) return forwardWith(placed, null);
+  const held = await holdBody(exchange, front.engine.clock);
+  try {
+    const batch = prepareBatch(placed, held);
+    if (batch.refused !== null) return await refuse(front, exchange, placed.startedAtMs, batch.refused);
+    return await forwardWith(placed, batch);
+  } finally {
+    held.release();
+  }
+}
+
+async function forwardWith(placed: Placed, batch: Batch | null): Promise<void> {
+  const { front, exchange } = placed;
+  const { stats } = front.engine;
   const passed = rewriteRequest({
     method: exchange.head.method,
     target: placed.target,
@@ -38,28 +47,75 @@ export async function forwardRequest(placed: Placed, why: string): Promise<void>
     bodyLengthBytes: batch?.changed ? batch.body.length : undefined,
   });
   if (passed.kind === "refuse") return refuse(front, exchange, placed.startedAtMs, passed.error);
-  const changes = await announce(placed, batch?.body ?? null);
-  const body = batch === null ? requestBody(placed) : bytesSource(batch.body);
-  let response: ClientResponse;
-  try {
-    response = await placed.lake.forward({ ...passed, method: exchange.head.method, body, signal: exchange.signal });
-  } catch (caught) {
-    const error = asForebayError(caught);
-    bump(stats.lakeRequests, `forward.${error.code}`);
-    // Only what was never sent is known to have changed nothing.
-    await conclude(placed, changes, error.code === "lake-unreachable" ? "known" : "unknown").catch(() => {});
-    throw error;
-  }
+  const announcement = await announce(placed, batch?.original ?? null);
+  const body = watch(batch === null ? requestBody(placed) : bytesSource(batch.body));
+  const response = await ask(placed, { ...passed, method: exchange.head.method }, body, announcement);
   const { status } = response.head;
-  bump(stats.lakeRequests, `forward.${status}`);
-  // Before the client hears of it: whoever reads after this answer must not be given what was before.
-  await conclude(placed, changes, status >= 500 ? "unknown" : "known").catch((error: unknown) => {
+  try {
+    bump(stats.lakeRequests, `forward.${status}`);
+    // Before the client hears of it: whoever reads after this answer must not be given what was before.
+    await announcement.conclude({ kind: "answered", status });
+    afterwards(placed, status);
+    observeLatency(stats, "forward", front.engine.clock.monotonicMs() - placed.startedAtMs);
+  } catch (error) {
     response.body.cancel();
     throw error;
-  });
-  afterwards(placed, status);
-  observeLatency(stats, "forward", front.engine.clock.monotonicMs() - placed.startedAtMs);
+  }
   return passOn(placed, response);
+}
+
+type Sent = { readonly method: string; readonly path: string; readonly query: string; readonly headers: string[] };
+
+/** Asks the lake. Without an answer the changes end here. */
+async function ask(placed: Placed, sent: Sent, body: Watched, announcement: Announcement): Promise<ClientResponse> {
+  const { exchange, front, lake } = placed;
+  let begun = false;
+  try {
+    if (exchange.signal.aborted) {
+      body.source?.close();
+      throw new ForebayError("cancelled", "the client went away");
+    }
+    begun = true;
+    const signal = announcement.awaitsAnswer ? undefined : exchange.signal;
+    return await lake.forward({ ...sent, body: body.source, signal });
+  } catch (caught) {
+    const error = asForebayError(caught);
+    bump(front.engine.stats.lakeRequests, `forward.${error.code}`);
+    // Only what was never sent is known to have changed nothing.
+    const unsent = error.code === "lake-unreachable" || error.code === "overloaded";
+    const nothing = !begun || unsent || body.progress() === "nothing";
+    const outcome: Outcome = { kind: "lost", sent: nothing ? "nothing" : body.progress() };
+    await announcement.conclude(outcome).catch(() => {});
+    throw error;
+  }
+}
+
+/** A request's body, and how much of the request the lake may have. */
+interface Watched {
+  readonly source: BodySource | null;
+  /** `nothing`: the body was not asked for, and a request is sent in one with the beginning of its body. */
+  progress(): "nothing" | "part" | "all";
+}
+
+function watch(source: BodySource | null): Watched {
+  // Without bytes of a body the request's head is all of it, and when that left is not seen here.
+  if (source === null || source.lengthBytes === 0) return { source, progress: () => "all" };
+  let progress: "nothing" | "part" | "all" = "nothing";
+  let left = source.lengthBytes ?? Number.POSITIVE_INFINITY;
+  return {
+    progress: () => progress,
+    source: {
+      lengthBytes: source.lengthBytes,
+      next: async () => {
+        if (progress === "nothing") progress = "part";
+        const piece = await source.next();
+        if (piece?.kind === "bytes") left -= piece.bytes.length;
+        if (piece === null || left <= 0) progress = "all";
+        return piece;
+      },
+      close: () => source.close(),
+    },
+  };
 }
 
 function requestBody(placed: Placed): BodySource | null {
@@ -68,87 +124,28 @@ function requestBody(placed: Placed): BodySource | null {
   return sourceOfReader(body);
 }
 
-/** A change that was announced, and whether it was marked durably. */
-interface Announced {
-  readonly scope: TouchedScope;
-  readonly marked: boolean;
-  readonly change: Change;
-}
-
-/**
- * Ends changes. A path that became immutable while its change was under way gets its mark now: what was read of it
- * meanwhile must not come back with a power loss. Rejects when that mark cannot be had.
- */
-async function conclude(placed: Placed, changes: readonly Announced[], outcome: "known" | "unknown"): Promise<void> {
-  const { front } = placed;
-  for (const { change } of changes) change.end(outcome);
-  for (const { scope, marked } of changes) {
-    if (!marked && touchesImmutable(front, scope)) (await beginChange(front.engine, scope, true)).end(outcome);
-  }
-}
-
-/** Moves the generations of whatever the request may change. */
-async function announce(placed: Placed, batchBody: Uint8Array | null): Promise<Announced[]> {
-  const { front } = placed;
-  const scopes = batchBody === null ? null : batchScopes(placed, batchBody);
-  const single = scopes === null ? touchedBy(placed.operation, placed.target) : null;
-  const changes: Announced[] = [];
-  try {
-    for (const scope of scopes ?? (single === null ? [] : [single])) {
-      const marked = touchesImmutable(front, scope);
-      changes.push({ scope, marked, change: await beginChange(front.engine, scope, marked) });
-    }
-    return changes;
-  } catch (caught) {
-    for (const { change } of changes) change.end("known");
-    if (hasCode(caught, "cancelled")) throw caught;
-    const reason = asForebayError(caught).message;
-    front.engine.log("error", "a change of an immutable path could not be marked on flash; refused", { reason });
-    throw new ForebayError("overloaded", "a change of an immutable path could not be marked on flash", {
-      cause: caught,
-    });
-  }
-}
-
-function touchesImmutable(front: Front, scope: TouchedScope): boolean {
-  const table = front.policies();
-  if (scope.container === null || scope.blob === null) return mayBeImmutable(table, scope.account, scope.container);
-  return resolvePolicy(table, scope.account, scope.container, scope.blob).maxStaleMs === "immutable";
-}
-
-/** What the parts of a batch change; null when that is not wholly understood: then the batch's own scope counts. */
-function batchScopes(placed: Placed, body: Uint8Array): TouchedScope[] | null {
-  const { headers } = placed.exchange.head;
-  const type = headerOf(headers, "content-type");
-  const parts = batchTargets(body, type, headerOf(headers, "host"), placed.front.accounts());
-  if (parts === null || parts.length > limits.batchPartsMax) return null;
-  return parts.flatMap(({ touched }) => (touched === null ? [] : [touched]));
-}
-
 interface Batch {
+  /** As the client sent it. */
+  readonly original: Uint8Array;
+  /** As it goes to the lake. */
   readonly body: Uint8Array;
   readonly changed: boolean;
   /** Some part may not come from this client's address, or not by its protocol. */
-  readonly refused?: ServiceError | undefined;
+  readonly refused: ServiceError | null;
 }
 
-/** Takes a batch's body in (the service's own bound is 4 MiB) and rewrites its parts where URL styles differ. */
-async function readBatch(placed: Placed): Promise<Batch> {
+/** Checks a batch and rewrites its parts where URL styles differ. */
+function prepareBatch(placed: Placed, held: HeldBody): Batch {
   const { exchange, target, lake, front } = placed;
-  const pieces: Uint8Array[] = [];
-  let size = 0;
-  for (let piece = await exchange.body.read(); piece !== null; piece = await exchange.body.read()) {
-    size += piece.length;
-    if (size > limits.batchBodyBytesMax) throw new ForebayError("http-too-large", "the batch is larger than 4 MiB");
-    pieces.push(piece);
-  }
   const { headers } = exchange.head;
-  const body = Buffer.concat(pieces);
+  const original = held.bytes;
   const type = headerOf(headers, "content-type");
-  const barred = batchRefusedHere(body, type, exchange.remoteAddress, exchange.secure);
-  if (barred?.verdict === "no" && barred.error) return { body, changed: false, refused: barred.error };
+  const barred = batchRefusedHere(original, type, exchange.remoteAddress, exchange.secure);
+  if (barred?.verdict === "no" && barred.error) {
+    return { original, body: original, changed: false, refused: barred.error };
+  }
   const rewritten = rewriteBatch({
-    body,
+    body: original,
     contentType: type,
     host: headerOf(headers, "host"),
     account: target.account,
@@ -158,7 +155,8 @@ async function readBatch(placed: Placed): Promise<Batch> {
     nowMs: front.engine.clock.wallMs(),
   });
   // Parts that cannot be signed again go as they are: the lake refuses them one by one.
-  return rewritten.kind === "pass" ? rewritten : { body, changed: false };
+  if (rewritten.kind === "refuse") return { original, body: original, changed: false, refused: null };
+  return { original, body: rewritten.body, changed: rewritten.changed, refused: null };
 }
 
 /** What an answer teaches beyond the generations. */

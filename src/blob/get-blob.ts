@@ -7,11 +7,11 @@ import type { Judgement, ReadOutcome, ReadRequest, Serve } from "../engine/types
 import { headerOf, type RawHeaders } from "../http/types.ts";
 import type { BlobKey, Credential } from "../lake/types.ts";
 import { evaluateConditions, unconditional } from "./conditions.ts";
-import { formatHttpDate } from "./dates.ts";
+import { formatHttpDate, parseIsoMs } from "./dates.ts";
 import { newRequestId } from "./errors.ts";
 import { forwardRequest } from "./forward.ts";
 import type { Front } from "./front.ts";
-import type { Query } from "./query.ts";
+import { type Query, queryValue } from "./query.ts";
 import { failed, note, type Placed, passOn, refuse } from "./respond.ts";
 import { applyOverrides, type HitAble } from "./screen.ts";
 import { credentialKind, judge } from "./verdict.ts";
@@ -19,7 +19,11 @@ import { credentialKind, judge } from "./verdict.ts";
 /** Answers a read on the allow-list. */
 export function readBlob(placed: Placed, asked: HitAble): Promise<void> {
   const { front, exchange, target, lake } = placed;
-  if (front.engine.trust.suspended(target.account)) return forwardRequest(placed, "own-credential-refused");
+  if (front.engine.trust.suspended(target.account, target.container ?? "")) {
+    return forwardRequest(placed, "own-credential-refused");
+  }
+  // What a SAS sets on the response would be kept as the blob's own, if it were read with that SAS.
+  if (asked.overrides !== null && !lake.hasOwnCredential) return forwardRequest(placed, "response-headers");
   const caller = judgeCaller(placed);
   if (caller.kind === "forward") return forwardRequest(placed, caller.why);
   if (caller.kind === "refuse") return refuse(front, exchange, placed.startedAtMs, caller.error);
@@ -70,7 +74,7 @@ function judgeCaller(placed: Placed): Caller {
     query,
     headers,
     operation: operation.name,
-    keys: lake.keys,
+    keys: front.engine.trust.keys(target.account, lake.keys),
     nowMs,
     clientAddress: exchange.remoteAddress,
     secure: exchange.secure,
@@ -88,10 +92,10 @@ function judgeCaller(placed: Placed): Caller {
   if (kind !== "bearer" && kind !== "sas" && kind !== "anonymous")
     return { kind: "forward", why: `credential-${kind}` };
   const credentialId = nameOf(front, authorization ?? sas ?? "anonymous");
-  const expiresAtMs = authorization === undefined ? null : tokenExpiryMs(authorization);
+  const expiresAtMs = authorization === undefined ? sasExpiryMs(query) : tokenExpiryMs(authorization);
   return {
     kind: "known",
-    judgement: { kind: "ask", credentialId, expiresAtMs },
+    judgement: { kind: "ask", credentialId, expiresAtMs, narrow: kind === "sas" && isNarrow(query) },
     credential: { kind: "caller", authorization, query: sas },
   };
 }
@@ -107,6 +111,18 @@ function credentialParameters(query: Query): string {
 
 function nameOf(front: Front, credential: string): string {
   return new Bun.CryptoHasher("sha256", front.credentialSalt).update(credential).digest("base64url");
+}
+
+/** Whether a SAS is good for less than a container: an account SAS for objects and `sr=c` are not. */
+function isNarrow(query: Query): boolean {
+  if (queryValue(query, "sr") === "c") return false;
+  return !(queryValue(query, "ss")?.includes("b") && queryValue(query, "srt")?.includes("o"));
+}
+
+/** When a SAS, or the key it was made with, ends. One whose end cannot be read has ended: it is asked every time. */
+function sasExpiryMs(query: Query): number | null {
+  const ends = ["se", "ske"].flatMap((name) => queryValue(query, name) ?? []);
+  return ends.length === 0 ? null : Math.min(...ends.map((end) => parseIsoMs(end, true) ?? 0));
 }
 
 /** When a token says that it ends. Not verified: it can only shorten how long a verdict is remembered. */

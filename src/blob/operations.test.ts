@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { allOperations, detectOperation, touchedBy } from "./operations.ts";
+import { allOperations, detectOperation, isBatch, ODD_BATCH, touchedBy } from "./operations.ts";
 import { parseQuery } from "./query.ts";
 import { parseTarget } from "./target.ts";
 
@@ -24,6 +24,7 @@ describe("documented operations", () => {
     ["PUT", "/acct/?restype=service&comp=properties", "SetBlobServiceProperties", ACCOUNT],
     ["POST", "/acct/?restype=service&comp=userdelegationkey", "GetUserDelegationKey", null],
     ["POST", "/acct/?comp=batch", "BlobBatch", ACCOUNT],
+    ["POST", "/acct?comp=batch&restype=container", "BlobBatch", ACCOUNT],
     ["PUT", "/acct/c00?restype=container", "CreateContainer", CONTAINER],
     ["DELETE", "/acct/c00?restype=container", "DeleteContainer", CONTAINER],
     ["PUT", "/acct/c00?restype=container&comp=undelete", "RestoreContainer", CONTAINER],
@@ -85,6 +86,32 @@ test("what is not known is the widest change", () => {
   expect(detect("PUT", "/acct/c00/a//b").touched).toEqual(CONTAINER);
   expect(detect("PUT", "/acct/c00/a%5Cb").touched).toEqual(CONTAINER);
   expect(detect("PUT", "/acct/C00/b").touched).toEqual(ACCOUNT);
+});
+
+test("whatever could be taken for a batch is checked as one", () => {
+  for (const raw of [
+    "/acct/c00?comp=batch",
+    "/acct?comp=batch&restype=service",
+    "/acct/c00?restype=container&comp=batch&x=1",
+    "/acct/c00?restype=container&comp=x&comp=batch",
+    "/acct/c00?restype=container&%63omp=Batch%20",
+    "/acct/c00?restype=container&comp=batch&",
+    "/acct/c00/?comp=batch",
+  ]) {
+    const { operation, touched } = detect("POST", raw);
+    expect([operation.name, isBatch(operation), touched]).toEqual([ODD_BATCH, true, ACCOUNT]);
+  }
+  expect(isBatch(detect("PUT", "/acct?comp=batch", ["x-http-method", "POST"]).operation)).toBe(true);
+  expect(isBatch(detect("POST", `${B}?comp=batch`).operation)).toBe(false);
+  expect(isBatch(detect("POST", "/acct?comp=list").operation)).toBe(false);
+});
+
+test("a rename touches the whole account: its source lies anywhere", () => {
+  const source = ["X-Ms-Rename-Source", "/c01/src"];
+  for (const raw of [B, `${B}?comp=rename`, `${B}?restype=directory`, `${B}?comp=block&blockid=A`]) {
+    expect(detect("PUT", raw, source).touched).toEqual(ACCOUNT);
+  }
+  expect(detect("GET", B, source).touched).toBeNull();
 });
 
 test("reads that are not understood are not cacheable", () => {

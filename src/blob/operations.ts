@@ -5,7 +5,7 @@
  *
  * Source: "Operations on the account / on containers / on blobs" in the REST documentation.
  */
-import type { RawHeaders } from "../http/types.ts";
+import { isNamed, type RawHeaders } from "../http/types.ts";
 import type { Query } from "./query.ts";
 import { levelOf } from "./target.ts";
 import type { Target } from "./types.ts";
@@ -17,7 +17,8 @@ export type Scope = "none" | "blob" | "container" | "account";
 
 /** An operation as the front treats it. */
 export interface Operation {
-  /** The documentation's name without spaces; `Unknown` for what it does not have. */
+  /** The documentation's name without spaces; `Unknown` for what it does not have, {@link ODD_BATCH} for a batch that
+   * is asked for in an odd way. */
   readonly name: string;
   readonly level: Level;
   readonly effect: "read" | "change";
@@ -141,6 +142,12 @@ const NARROW: ReadonlySet<string> = new Set(
 
 /** The operation that a request asks for. Never fails: what is not known is the widest change that it might be. */
 export function detectOperation(method: string, target: Target, query: Query, headers: RawHeaders): Operation {
+  const detected = detect(method, target, query, headers);
+  // The source of a rename may lie in another container, and is gone afterwards.
+  return detected.effect === "change" && hasRenameSource(headers) ? { ...detected, scope: "account" } : detected;
+}
+
+function detect(method: string, target: Target, query: Query, headers: RawHeaders): Operation {
   const level = levelOf(target);
   const override = hasMethodOverride(headers);
   if (!override && level === "blob" && query.parameters.length === 0) {
@@ -158,11 +165,41 @@ export function detectOperation(method: string, target: Target, query: Query, he
     else if (name === "restype") restype = value.toLowerCase();
     narrow &&= NARROW.has(name);
   }
+  if ((method === "POST" || override) && mayBeBatch(level, target, query)) {
+    const exact = odd || !narrow || comp !== "batch" ? undefined : BATCHES.get(`${level} ${restype}`);
+    return exact ?? operation(ODD_BATCH, level, "account");
+  }
   const row = odd ? undefined : TABLE.get(`${level} ${method} ${restype} ${comp}`);
   if (row === undefined) return unknownOperation(method, level, override);
   if (row.effect === "read") return row;
   const exact = row.name === "PutBlob" ? putOf(headers) : row;
   return narrow ? exact : widened(exact);
+}
+
+/** The name of a batch of which it is not certain how the lake takes it: its body is checked as that of any other. */
+export const ODD_BATCH = "OddBatch";
+
+/** Batches by level and `restype`. Some clients ask the account, addressed in path style, as if it were a container. */
+const BATCHES: ReadonlyMap<string, Operation> = new Map([
+  ["service ", operation("BlobBatch", "service", "account")],
+  ["service container", operation("BlobBatch", "service", "account")],
+  ["container container", operation("BlobBatchInContainer", "container", "container")],
+]);
+
+/** Whether an operation is a batch: its body carries further requests, each with a credential of its own. */
+export function isBatch(candidate: Operation): boolean {
+  return candidate.name === "BlobBatch" || candidate.name === "BlobBatchInContainer" || candidate.name === ODD_BATCH;
+}
+
+/** Whether some reader could take a POST for a batch. */
+function mayBeBatch(level: Level, target: Target, query: Query): boolean {
+  if (level === "blob" && !target.ambiguous) return false;
+  return query.parameters.some(({ name, value }) => name.trim() === "comp" && /^\s*batch/i.test(value));
+}
+
+function hasRenameSource(headers: RawHeaders): boolean {
+  for (let i = 0; i < headers.length; i += 2) if (isNamed(headers[i] ?? "", "x-ms-rename-source")) return true;
+  return false;
 }
 
 /** Some clients tunnel a method in a header: the request is then not what it seems. */

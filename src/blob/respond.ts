@@ -11,7 +11,7 @@ import {
 } from "../http/types.ts";
 import type { Lake } from "../lake/types.ts";
 import { answerOf, azureError, type ErrorAnswer, type ErrorContext, newRequestId } from "./errors.ts";
-import type { Front } from "./front.ts";
+import type { AccessEntry, Front } from "./front.ts";
 import type { Operation } from "./operations.ts";
 import type { Query } from "./query.ts";
 import { endToEndHeaders } from "./rewrite.ts";
@@ -57,8 +57,17 @@ function send(front: Front, exchange: Exchange, startedAtMs: number, answer: Err
   return exchange.respond({ ...answer.head, headers }, bytesSource(answer.body), answer.body.length);
 }
 
-/** Passes an answer of the lake on. Resolves when it was sent whole. */
+/** Passes an answer of the lake on. Resolves when it was sent whole; lets go of the answer when that fails. */
 export function passOn(placed: Placed, response: ClientResponse): Promise<void> {
+  try {
+    return respondWith(placed, response);
+  } catch (error) {
+    response.body.cancel();
+    throw error;
+  }
+}
+
+function respondWith(placed: Placed, response: ClientResponse): Promise<void> {
   const { front, exchange, operation } = placed;
   const { status, reason } = response.head;
   const headers = [...endToEndHeaders(response.head.headers), "x-forebay", "forward"];
@@ -82,7 +91,7 @@ export function passOn(placed: Placed, response: ClientResponse): Promise<void> 
   return exchange.respond({ status, reason, headers }, counted, lengthBytes);
 }
 
-/** Writes the access log, where there is one. */
+/** Writes the access log, where there is one. Never throws: a log that fails must not cost an answer. */
 export function note(
   front: Front,
   exchange: Exchange,
@@ -90,9 +99,22 @@ export function note(
   answer: { status: number; result: string; operation: string; headers: RawHeaders },
 ): void {
   if (front.accessLog === null) return;
+  try {
+    front.accessLog(entryOf(front, exchange, startedAtMs, answer));
+  } catch (error) {
+    bump(front.engine.stats.errors, `access-log.${asForebayError(error).code}`);
+  }
+}
+
+function entryOf(
+  front: Front,
+  exchange: Exchange,
+  startedAtMs: number,
+  answer: { status: number; result: string; operation: string; headers: RawHeaders },
+): AccessEntry {
   const { head } = exchange;
   const mark = head.target.indexOf("?");
-  front.accessLog({
+  return {
     timeMs: front.engine.clock.wallMs(),
     client: exchange.remoteAddress,
     method: head.method,
@@ -103,5 +125,5 @@ export function note(
     elapsedMs: front.engine.clock.monotonicMs() - startedAtMs,
     requestId: headerOf(answer.headers, "x-ms-request-id") ?? "",
     clientRequestId: headerOf(head.headers, "x-ms-client-request-id"),
-  });
+  };
 }

@@ -14,13 +14,33 @@ import { refusedHere } from "./sas.ts";
 import { screen } from "./screen.ts";
 import { parseTarget } from "./target.ts";
 
+/** The least time between two lines of the log about requests that name no account. */
+const UNPLACED_LOG_MS = 60_000;
+/** How many account names one line of the log has. */
+const UNPLACED_LOG_NAMES = 16;
+
 /** The handler of every request to the Blob endpoint. */
 export function createBlobHandler(front: Front): Handler {
+  const { stats, clock } = front.engine;
+  let loggedAtMs = Number.NEGATIVE_INFINITY;
+  // Who asks is told nothing of the accounts; whoever set this up wrongly finds them in the log.
+  const unplaced = (): void => {
+    const nowMs = clock.monotonicMs();
+    if (nowMs - loggedAtMs < UNPLACED_LOG_MS) return;
+    loggedAtMs = nowMs;
+    const accounts = [...front.accounts()].slice(0, UNPLACED_LOG_NAMES);
+    front.engine.log("warn", "a request names no configured account", { accounts });
+  };
   return (exchange) => {
-    const { stats } = front.engine;
     stats.requestsNow++;
-    const startedAtMs = front.engine.clock.monotonicMs();
-    return handle(front, exchange, startedAtMs)
+    const startedAtMs = clock.monotonicMs();
+    let answered: Promise<void>;
+    try {
+      answered = handle(front, exchange, startedAtMs, unplaced);
+    } catch (error) {
+      answered = Promise.reject(error);
+    }
+    return answered
       .catch((error: unknown) => failed(front, exchange, startedAtMs, error))
       .finally(() => {
         stats.requestsNow--;
@@ -28,12 +48,13 @@ export function createBlobHandler(front: Front): Handler {
   };
 }
 
-function handle(front: Front, exchange: Exchange, startedAtMs: number): Promise<void> {
+function handle(front: Front, exchange: Exchange, startedAtMs: number, unplaced: () => void): Promise<void> {
   const { head } = exchange;
   const target = parseTarget(head.target, headerOf(head.headers, "host"), front.accounts());
   const lake = target === null ? undefined : front.lakes().get(target.account);
   if (target === null || lake === undefined) {
-    return refuse(front, exchange, startedAtMs, { ...frontErrors.unknownAccount, message: unknownAccount(front) });
+    unplaced();
+    return refuse(front, exchange, startedAtMs, frontErrors.unknownAccount);
   }
   const query = parseQuery(target.query);
   // The lake sees Forebay's address and protocol instead of the client's: what a SAS says of those is judged here.
@@ -44,9 +65,4 @@ function handle(front: Front, exchange: Exchange, startedAtMs: number): Promise<
   if (!operation.cacheable) return forwardRequest(placed, operation.name);
   const screened = screen(operation, target, head.headers, query);
   return screened.kind === "hit-able" ? readBlob(placed, screened) : forwardRequest(placed, screened.why);
-}
-
-function unknownAccount(front: Front): string {
-  const names = [...front.accounts()].join(", ");
-  return `${frontErrors.unknownAccount.message} Write /ACCOUNT/CONTAINER/BLOB with one of: ${names}.`;
 }

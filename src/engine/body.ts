@@ -5,9 +5,11 @@
  */
 import { asForebayError, ForebayError, hasCode } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
-import type { BodySource, Segment } from "../http/types.ts";
+import type { BodySource, ClientResponse, Segment } from "../http/types.ts";
+import { isOutOfDescriptors } from "../io/disk.ts";
 import type { EngineContext } from "./context.ts";
 import type { Filler } from "./fill.ts";
+import { letGo } from "./let-go.ts";
 import { type FillSource, type Opened, openRange } from "./range.ts";
 import type { CachedVersion } from "./version.ts";
 
@@ -49,13 +51,22 @@ export function fillingBody(
   let askedTo = Math.floor(range.first / version.blockBytes);
   let direct: BodySource | null = null;
   let closed = false;
+  /** The block that this body last began to wait for. */
+  let hurried = -1;
   const endBlock = Math.ceil(range.end / version.blockBytes);
   const windowBlocks = limits.readAheadBytesMax / version.blockBytes;
 
   const askAhead = (): void => {
     const here = Math.floor(at / version.blockBytes);
     const to = Math.min(endBlock, here + windowBlocks);
-    if (version.complete || askedTo >= to || (askedTo > here && askedTo - here > windowBlocks / 2)) return;
+    if (
+      version.complete ||
+      closed ||
+      source.loan?.refusal ||
+      askedTo >= to ||
+      (askedTo > here && askedTo - here > windowBlocks / 2)
+    )
+      return;
     const from = Math.max(askedTo, here);
     askedTo = to;
     void filler.ensure(version, source, from, to);
@@ -78,7 +89,12 @@ export function fillingBody(
       if (ready) return ready;
       if (version.failure !== null) throw version.failure;
       const b = Math.floor(at / version.blockBytes);
-      if (version.isCared(b)) await version.changed(b);
+      if (version.isCared(b)) {
+        const change = version.changed(b);
+        if (b !== hurried && version.isQueued(b)) filler.hurry();
+        hurried = b;
+        await change;
+      } else if (source.loan?.refusal) throw source.loan.refusal;
       else await filler.ensure(version, source, b, Math.min(endBlock, b + windowBlocks));
     }
   };
@@ -87,7 +103,8 @@ export function fillingBody(
     try {
       return await follow();
     } catch (error) {
-      if (!hasCode(error, "flash-failed", "flash-full", "gone", "closed", "timeout", "void")) throw error;
+      const elsewhere = hasCode(error, "flash-failed", "flash-full", "gone", "closed", "timeout", "void");
+      if (!elsewhere && !isOutOfDescriptors(error)) throw error;
       if (closed) throw error;
       // The file went away: whoever comes next looks the blob up anew.
       if (hasCode(error, "gone")) version.fail(asForebayError(error));
@@ -95,6 +112,7 @@ export function fillingBody(
       return direct.next();
     }
   };
+  version.followers++;
   return {
     lengthBytes: range.end - range.first,
     next: () => {
@@ -104,9 +122,12 @@ export function fillingBody(
     },
     close: () => {
       closed = true;
+      if (source.loan) source.loan.over = true;
       if (fd >= 0) context.files.unpin(version.fileId);
       fd = -1;
       direct?.close();
+      version.followers--;
+      if (version.followers === 0) filler.review();
     },
   };
 }
@@ -124,12 +145,23 @@ export function directBody(
   let skip = opened ? range.first - opened.first : 0;
   let answerEnd = opened ? opened.last + 1 : 0;
   let attempts = 0;
+  let closed = false;
 
+  const checkOpen = (): void => {
+    if (closed) throw new ForebayError("cancelled", "the body was let go of");
+  };
+  const reopen = async (): Promise<ClientResponse> => {
+    const response = await openRange(context, version, source, at, range.end);
+    // Whoever wanted it may have left while it was on its way.
+    if (closed) letGo(response.body);
+    checkOpen();
+    return response;
+  };
   const readOnce = async (): Promise<Uint8Array | null> => {
     if (answer === null || at >= answerEnd) {
       answer?.body.cancel();
       answer = null;
-      answer = await openRange(context, version, source, at, range.end);
+      answer = await reopen();
       answerEnd = range.end;
       skip = 0;
     }
@@ -153,7 +185,9 @@ export function directBody(
         const error = asForebayError(caught);
         attempts++;
         if (!error.retryable || error.code === "lake-changed" || attempts >= limits.lakeFillAttemptsMax) throw error;
+        checkOpen();
         await context.clock.sleep(50 * 2 ** attempts);
+        checkOpen();
       }
     }
     return null;
@@ -161,6 +195,9 @@ export function directBody(
   return {
     lengthBytes: range.end - range.first,
     next: () => (at >= range.end ? null : next()),
-    close: () => answer?.body.cancel(),
+    close: () => {
+      closed = true;
+      answer?.body.cancel();
+    },
   };
 }

@@ -17,20 +17,29 @@ import type { CachedVersion } from "./version.ts";
 
 export interface Filler {
   /** Sees to it that blocks [first, end) are there or on their way. Resolves when that is arranged, never rejects. */
-  ensure(version: CachedVersion, source: FillSource, first: number, end: number): Promise<void>;
+  ensure(version: CachedVersion, source: FillSource, first: number, end: number, why?: Why): Promise<void>;
   /**
    * Takes the body of an answer at hand as the first run, from its first whole block on. Resolves when it is under
    * way (or was let go because others are bringing the blocks).
    */
   adopt(version: CachedVersion, source: FillSource, opened: Opened): Promise<void>;
+  /** A body began to wait for a block of which nothing has come: it goes before what was asked for ahead. */
+  hurry(): void;
+  /** The last body that followed a version was closed: what has not begun to come and nobody wants is given up. */
+  review(): void;
 }
 
+/** `body`: an open body wants the blocks. `ahead`: one that is likely to come will. */
+export type Why = "body" | "ahead";
+
 export function createFiller(context: EngineContext): Filler {
-  const gate = createGate(limits.lakeFillConnectionsMax);
+  const gate = createGate(limits.lakeFillConnectionsMax, limits.lakeUrgentFillsMax);
   const fills: Fills = { context, gate };
   return {
-    ensure: (version, source, first, end) => ensure(fills, version, source, first, end),
+    ensure: (version, source, first, end, why = "body") => ensure(fills, version, source, first, end, why),
     adopt: (version, source, opened) => adopt(fills, version, source, opened),
+    hurry: gate.hurry,
+    review: gate.review,
   };
 }
 
@@ -45,13 +54,15 @@ async function ensure(
   source: FillSource,
   first: number,
   end: number,
+  why: Why,
 ): Promise<void> {
   const stop = Math.min(end, version.blockCount);
   for (let b = first; b < stop; ) {
     while (b < stop && version.isCared(b)) b++;
     let to = b;
     while (to < stop && !version.isCared(to)) to++;
-    if (to > b) for (const run of await claim(fills, version, b, to - b)) void fillRun(fills, version, source, run);
+    if (to > b)
+      for (const run of await claim(fills, version, b, to - b)) void fillRun(fills, version, source, run, why);
     b = to;
   }
 }
@@ -80,14 +91,16 @@ async function claim(fills: Fills, version: CachedVersion, first: number, count:
     for (const b of granted) version.begin(b);
     return runsOf(granted);
   } catch (error) {
+    // Its answer may be lost while the keeper granted all the same: what follows on the channel takes that back.
+    void keeper.unclaim(holder, version.id, range(first, count)).catch(() => {});
     version.fail(asForebayError(error));
     release();
     return [];
   }
 }
 
-function blocksOf(run: Run): number[] {
-  return Array.from({ length: run.count }, (_, i) => run.first + i);
+function range(first: number, count: number): number[] {
+  return Array.from({ length: count }, (_, i) => first + i);
 }
 
 function runsOf(blocks: readonly number[]): Run[] {
@@ -114,7 +127,9 @@ async function followElsewhere(fills: Fills, version: CachedVersion, b: number):
     else if (outcome === "free") version.release(b);
     else version.fail(new ForebayError("gone", "the version was evicted while it was being filled"));
   } catch (error) {
-    version.fail(asForebayError(error));
+    // Nobody knows: whoever still wants it asks again.
+    if (hasCode(error, "timeout")) version.release(b);
+    else version.fail(asForebayError(error));
   }
 }
 
@@ -132,30 +147,68 @@ async function adopt(fills: Fills, version: CachedVersion, source: FillSource, o
     return;
   }
   const runs = await claim(fills, version, first, count);
-  const granted = runs.flatMap(blocksOf);
+  const granted = runs.flatMap((run) => range(run.first, run.count));
   let length = 0;
   while (granted[length] === first + length) length++;
   if (length === 0) response.body.cancel();
-  else void fillRun(fills, version, source, { first, count: length }, opened);
-  for (const rest of runsOf(granted.slice(length))) void fillRun(fills, version, source, rest);
+  else void fillRun(fills, version, source, { first, count: length }, "body", opened);
+  for (const rest of runsOf(granted.slice(length))) void fillRun(fills, version, source, rest, "ahead");
 }
 
-/** Brings one run, trying again a bounded number of times. Never rejects: waiting readers learn through the version. */
+/**
+ * Brings one run when it is its turn. Never rejects: waiting readers learn through the version. However it ends, the
+ * blocks are there or free, and the place at the gate is free.
+ */
 async function fillRun(
   fills: Fills,
   version: CachedVersion,
   source: FillSource,
   run: Run,
+  why: Why,
   opened?: Opened,
 ): Promise<void> {
   const { context, gate } = fills;
-  const { stats, log, keeper, holder } = context;
-  const pour = createPour(context, version, source, run, opened?.md5);
-  stats.fills++;
+  const { stats, keeper, holder } = context;
+  const blocks = range(run.first, run.count);
+  const isUrgent = (): boolean => version.isAwaited(run.first, run.count);
+  const isWanted = (): boolean => why === "ahead" || version.followers > 0 || isUrgent();
+  let leave: (() => void) | null = null;
+  let failed = false;
   stats.fillsNow++;
-  // An answer at hand holds a connection already: it must not wait for one.
-  const leave = opened ? gate.enterNow() : await gate.enter();
   try {
+    // An answer at hand holds a connection already: it must not wait for one.
+    leave = opened ? gate.enterNow() : await gate.enter({ isUrgent, isWanted });
+    if (leave !== null && version.failure === null) await bring(context, version, source, run, opened);
+    else opened?.response.body.cancel();
+  } catch (caught) {
+    failed = true;
+    const error = asForebayError(caught);
+    // A caller that went away or may not read is no reason for others to fail: they ask with their own authority.
+    if (source.loan && error.code === "lake-refused") source.loan.refusal = error;
+    else if (error.code !== "cancelled") version.fail(error);
+  } finally {
+    stats.fillsNow--;
+    leave?.();
+    const left = blocks.filter((b) => !version.has(b));
+    // All of the run: what the keeper took as filled is claimed no more, and what it did not hear of is free again.
+    if (failed || left.length > 0) await keeper.unclaim(holder, version.id, blocks).catch(() => {});
+    for (const b of left) version.release(b);
+  }
+}
+
+/** Brings one run, trying again a bounded number of times. Rejects with what keeps it from the rest of its blocks. */
+async function bring(
+  context: EngineContext,
+  version: CachedVersion,
+  source: FillSource,
+  run: Run,
+  opened: Opened | undefined,
+): Promise<void> {
+  const { stats, log, keeper } = context;
+  let pour: Pour | null = null;
+  stats.fills++;
+  try {
+    pour = createPour(context, version, source, run, opened?.md5);
     pour.open();
     await pourRun(context, version, source, pour, opened);
   } catch (caught) {
@@ -163,22 +216,16 @@ async function fillRun(
     opened?.response.body.cancel();
     stats.fillErrors++;
     bump(stats.errors, `fill.${error.code}`);
-    log("warn", "fill failed", { code: error.code, reason: error.message, key: version.key, block: pour.nextBlock() });
-    const left = pour.blocksLeft();
+    const block = pour?.nextBlock() ?? run.first;
+    log("warn", "fill failed", { code: error.code, reason: error.message, key: version.key, block });
     if (hasCode(error, "flash-failed", "flash-full")) void keeper.reportFailure(error.message).catch(() => {});
     if (hasCode(error, "lake-changed", "lake-corrupt")) {
       void keeper.drop(version.key, version.id, error.code === "lake-corrupt" ? "bad" : "changed").catch(() => {});
     }
-    await pour.salvage();
-    // All of the run: what the keeper took as filled is claimed no more, and what it did not hear of is free again.
-    await keeper.unclaim(holder, version.id, blocksOf(run)).catch(() => {});
-    // A caller that went away is no reason for others to fail: they ask again with their own authority.
-    if (error.code !== "cancelled") version.fail(error);
-    for (const b of left) version.release(b);
+    await pour?.salvage();
+    throw error;
   } finally {
-    pour.close();
-    stats.fillsNow--;
-    leave();
+    pour?.close();
   }
 }
 

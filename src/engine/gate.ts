@@ -1,41 +1,70 @@
-/** A bound on how many do something at once; the others wait their turn, first come first served. */
+/**
+ * A bound on how many do something at once. The others wait their turn: the urgent ones first, and first come, first
+ * served among equals. For the urgent the bound is a wider one, so that they never wait for those alone who are not.
+ * Who is urgent, and who is wanted at all, may change while they wait.
+ */
+
+/** Somebody who waits for a turn. Neither call may throw. */
+export interface Turn {
+  isUrgent(): boolean;
+  isWanted(): boolean;
+}
+
 export interface Gate {
-  /** Resolves with what to call when done. */
-  enter(): Promise<() => void>;
+  /** Resolves with what to call when done, or with null: the turn was no longer wanted. */
+  enter(turn: Turn): Promise<(() => void) | null>;
   /** Enters at once, bound or not: for who already holds what the gate guards. */
   enterNow(): () => void;
+  /** Somebody became urgent: lets in who may enter now. */
+  hurry(): void;
+  /** Somebody became unwanted: sends those away. */
+  review(): void;
   readonly inside: number;
   readonly waiting: number;
 }
 
-export function createGate(insideMax: number): Gate {
-  const queue: (() => void)[] = [];
+interface Waiter {
+  readonly turn: Turn;
+  readonly resolve: (leave: (() => void) | null) => void;
+}
+
+export function createGate(insideMax: number, urgentMax: number): Gate {
+  let queue: Waiter[] = [];
   let inside = 0;
-  const leaver = (): (() => void) => {
+  const takeNext = (): Waiter | undefined => {
+    if (inside >= urgentMax) return undefined;
+    const urgent = queue.findIndex((waiter) => waiter.turn.isUrgent());
+    if (urgent >= 0) return queue.splice(urgent, 1)[0];
+    return inside < insideMax ? queue.shift() : undefined;
+  };
+  const letIn = (): void => {
+    for (let next = takeNext(); next !== undefined; next = takeNext()) next.resolve(enterNow());
+  };
+  const enterNow = (): (() => void) => {
+    inside++;
     let left = false;
     return () => {
       if (left) return;
       left = true;
       inside--;
-      if (inside < insideMax) queue.shift()?.();
+      letIn();
     };
   };
   return {
-    enter: () => {
-      if (inside < insideMax) {
-        inside++;
-        return Promise.resolve(leaver());
-      }
-      return new Promise((resolve) => {
-        queue.push(() => {
-          inside++;
-          resolve(leaver());
-        });
-      });
+    enter: (turn) => {
+      if (!turn.isWanted()) return Promise.resolve(null);
+      if (inside < insideMax) return Promise.resolve(enterNow());
+      return new Promise((resolve) => queue.push({ turn, resolve }));
     },
-    enterNow: () => {
-      inside++;
-      return leaver();
+    enterNow,
+    hurry: letIn,
+    review: () => {
+      const all = queue;
+      queue = [];
+      for (const waiter of all) {
+        if (waiter.turn.isWanted()) queue.push(waiter);
+        else waiter.resolve(null);
+      }
     },
     get inside() {
       return inside;

@@ -2,12 +2,13 @@
  * The way of one run's bytes into the file of its version: written chunk by chunk as they come, so that readers can
  * follow, reported block by block with a checksum, verified against the lake's MD5 where the run is the whole blob.
  */
-import { ForebayError } from "../base/errors.ts";
-import { checksumOf, filePath } from "../flash/files.ts";
+import { asForebayError, ForebayError } from "../base/errors.ts";
+import { checksumOf } from "../flash/files.ts";
 import type { FilledBlock } from "../flash/types.ts";
 import type { ClientResponse } from "../http/types.ts";
 import type { EngineContext } from "./context.ts";
 import { type FillSource, openRange } from "./range.ts";
+import { bump } from "./stats.ts";
 import type { CachedVersion } from "./version.ts";
 
 /** Neighbouring blocks that one read brings. */
@@ -18,8 +19,9 @@ export interface Run {
 
 /** The way of a run's bytes into the file. */
 export interface Pour {
-  /** Opens the file. Throws `gone` or `flash-failed`. */
+  /** Opens the file. Throws `gone`, `overloaded` (no descriptor left) or `flash-failed`. */
   open(): void;
+  /** Never throws. */
   close(): void;
   /** The next byte wanted, and the end of the run. */
   offset(): number;
@@ -42,7 +44,7 @@ export function createPour(
   run: Run,
   md5: string | undefined,
 ): Pour {
-  const { disk, keeper, stats } = context;
+  const { disk, files, keeper, stats } = context;
   const endBlock = run.first + run.count;
   const end = Math.min(version.sizeBytes, endBlock * version.blockBytes);
   const digest = md5 !== undefined && run.first === 0 && end === version.sizeBytes ? new Bun.CryptoHasher("md5") : null;
@@ -93,11 +95,17 @@ export function createPour(
   };
   return {
     open: () => {
-      fd = disk.open(filePath(version.fileId), "write");
+      fd = files.pin(version.fileId);
     },
     close: () => {
-      if (fd >= 0) disk.close(fd);
+      if (fd < 0) return;
       fd = -1;
+      try {
+        files.unpin(version.fileId);
+      } catch (error) {
+        // What a close may lose, the flush before the commit notices.
+        bump(stats.errors, `fill.close.${asForebayError(error).code}`);
+      }
     },
     offset: () => offset,
     end: () => end,

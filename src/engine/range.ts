@@ -4,6 +4,7 @@ import { type ClientResponse, headerOf } from "../http/types.ts";
 import type { BlobKey, Credential, Lake } from "../lake/types.ts";
 import type { EngineContext } from "./context.ts";
 import { describeAnswer } from "./headers.ts";
+import { letGo } from "./let-go.ts";
 import { bump } from "./stats.ts";
 
 /** Where and with whose authority the blocks of a version are read. */
@@ -14,6 +15,16 @@ export interface FillSource {
   readonly credential: Credential;
   /** Only for a caller's credential: the fill ends with the request that lent it. */
   readonly signal: AbortSignal | undefined;
+  /** Only for a caller's credential. */
+  readonly loan: Loan | null;
+}
+
+/** A caller's authority, lent for as long as its own request lasts. */
+export interface Loan {
+  /** The request was answered: nothing more may be asked in its name. */
+  over: boolean;
+  /** What the lake said when it refused this caller: no reason for others to fail. */
+  refusal: ForebayError | null;
 }
 
 /** An answer of the lake whose body begins at byte `first` of the version. */
@@ -34,6 +45,7 @@ export async function openRange(
   end: number,
 ): Promise<ClientResponse> {
   const { stats } = context;
+  if (source.loan?.over === true) throw new ForebayError("cancelled", "the request that lent its authority is over");
   const response = await source.lake.read({
     key: source.key,
     method: "GET",
@@ -46,13 +58,16 @@ export async function openRange(
   const { status, headers } = response.head;
   bump(stats.lakeRequests, `fill.${status}`);
   const fail = (error: ForebayError): never => {
-    response.body.cancel();
+    letGo(response.body);
     throw error;
   };
-  if (status === 412 || status === 404)
+  // A caller without the right to read may be told that there is nothing.
+  if (status === 412 || (status === 404 && source.loan === null))
     fail(new ForebayError("lake-changed", `the blob changed in the lake (${status})`));
   if (status === 429 || status >= 500) fail(busy(status, headers));
-  if ((status === 401 || status === 403) && source.credential.kind === "own") context.trust.refused(source.key.account);
+  if ((status === 401 || status === 403) && source.credential.kind === "own") {
+    context.trust.refused(source.key.account, source.key.container, headerOf(headers, "x-ms-error-code"));
+  }
   const answer = describeAnswer(status, headers);
   if (answer === null) return fail(new ForebayError("lake-refused", `the lake answered ${status} to a range read`));
   if (answer.etag !== version.etag || answer.sizeBytes !== version.sizeBytes) {

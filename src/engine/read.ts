@@ -2,6 +2,7 @@
  * The read path. One screen: is there a version that this caller may see and that is fresh enough? Then send it. If
  * not, ask the lake (once for everybody), and send what it said.
  */
+import { hasCode } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { Variant } from "../flash/types.ts";
 import type { BodySource, RawHeaders } from "../http/types.ts";
@@ -10,8 +11,9 @@ import { directBody, fillingBody, presentBody } from "./body.ts";
 import type { EngineContext } from "./context.ts";
 import { createFiller, type Filler } from "./fill.ts";
 import { type Bounded, boundedMap } from "./hot.ts";
+import { letGo } from "./let-go.ts";
 import { createReadAhead, type ReadAhead } from "./readahead.ts";
-import { fillSource, type Resolution, resolve, variantName } from "./resolve.ts";
+import { createResolver, fillSource, type Resolution, type Resolver, variantName } from "./resolve.ts";
 import { bump } from "./stats.ts";
 import type { Form, ReadOutcome, ReadRequest, Temperature } from "./types.ts";
 import { createVerdicts, type Verdicts } from "./verdicts.ts";
@@ -33,6 +35,7 @@ interface Reading {
   readonly hot: Bounded<CachedVersion>;
   readonly filler: Filler;
   readonly ahead: ReadAhead;
+  readonly resolver: Resolver;
   readonly verdicts: Verdicts;
   /** Blobs that are no block blobs, and until when that is believed. */
   readonly foreign: Bounded<number>;
@@ -45,6 +48,7 @@ export function createReader(context: EngineContext): Reader {
     hot: boundedMap(limits.hotEntriesMax),
     filler,
     ahead: createReadAhead(filler),
+    resolver: createResolver(context),
     verdicts: createVerdicts(context.clock),
     foreign: boundedMap(limits.hotEntriesMax),
   };
@@ -122,7 +126,7 @@ async function askThenRead(reading: Reading, request: ReadRequest, key: string):
       clientRequestId: request.clientRequestId,
       signal: request.signal(),
     });
-    response.body.cancel();
+    letGo(response.body);
     const { status } = response.head;
     bump(context.stats.lakeRequests, `verdict.${status}`);
     // 416: an empty blob has no first byte, which only somebody who may read it is told.
@@ -145,7 +149,11 @@ async function resolveAndServe(reading: Reading, request: ReadRequest, key: stri
   if (foreignUntilMs !== undefined && context.clock.monotonicMs() < foreignUntilMs) {
     return { kind: "forward", why: "not-a-block-blob" };
   }
-  const resolution = await resolve(context, request, key);
+  if (request.policy.onLakeOutage === "serve" && !reading.resolver.worthAsking(request.key.account)) {
+    const stale = serveStale(reading, request, key);
+    if (stale !== null) return stale;
+  }
+  const resolution = await reading.resolver.resolve(request, key);
   switch (resolution.kind) {
     case "known":
       return serveKnown(reading, request, key, resolution);
@@ -242,8 +250,9 @@ function wanted(request: ReadRequest, sizeBytes: number, headers: RawHeaders): {
 function pinned(reading: Reading, version: CachedVersion): number | null {
   try {
     return reading.context.files.pin(version.fileId);
-  } catch {
-    forgetBad(reading, version);
+  } catch (error) {
+    // Too many open files say nothing about this one.
+    if (hasCode(error, "gone", "flash-failed")) forgetBad(reading, version);
     return null;
   }
 }
@@ -282,15 +291,16 @@ function serveUnkept(
  * Forebay may have replaced: who was told that it happened must not see what was before.
  */
 function serveOutage(reading: Reading, request: ReadRequest, key: string, why: string): ReadOutcome {
-  if (request.policy.onLakeOutage === "serve") {
-    const version = find(reading, key);
-    const variant = version?.variants.get(variantName(request));
-    const mayServe = version !== null && variant !== undefined && isUntouched(reading.context, version, variant);
-    const outcome = mayServe ? serveVersion(reading, request, version, null) : null;
-    if (outcome?.kind === "serve") {
-      reading.context.stats.staleServed++;
-      return outcome;
-    }
-  }
-  return { kind: "unavailable", why };
+  const stale = request.policy.onLakeOutage === "serve" ? serveStale(reading, request, key) : null;
+  return stale ?? { kind: "unavailable", why };
+}
+
+function serveStale(reading: Reading, request: ReadRequest, key: string): ReadOutcome | null {
+  const version = find(reading, key);
+  const variant = version?.variants.get(variantName(request));
+  const mayServe = version !== null && variant !== undefined && isUntouched(reading.context, version, variant);
+  const outcome = mayServe ? serveVersion(reading, request, version, null) : null;
+  if (outcome?.kind !== "serve") return null;
+  reading.context.stats.staleServed++;
+  return outcome;
 }

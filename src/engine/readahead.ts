@@ -33,7 +33,7 @@ export function createReadAhead(filler: Filler): ReadAhead {
       const from = Math.max(reading.aheadTo, end);
       reading.aheadTo = to;
       const firstBlock = Math.floor(from / version.blockBytes);
-      void filler.ensure(version, source, firstBlock, Math.ceil(to / version.blockBytes));
+      void filler.ensure(version, source, firstBlock, Math.ceil(to / version.blockBytes), "ahead");
     },
   };
 }

@@ -23,6 +23,8 @@ export type Judgement =
       readonly credentialId: string;
       /** Wall-clock end of the credential's life, if it says so. */
       readonly expiresAtMs: number | null;
+      /** Whether the credential itself is narrower than a container: one yes then never covers the container. */
+      readonly narrow: boolean;
     };
 
 /** A read that the front has found to be one of those that flash may answer. */

@@ -26,7 +26,7 @@ function asking(blob: string, judgement: Partial<Extract<Judgement, { kind: "ask
     apiVersion: "2025-01-05",
     range: null,
     conditionsHold: null,
-    judgement: { kind: "ask", credentialId: "someone", expiresAtMs: null, ...judgement },
+    judgement: { kind: "ask", credentialId: "someone", expiresAtMs: null, narrow: false, ...judgement },
     caller: { kind: "caller" },
     clientRequestId: undefined,
     signal: () => new AbortController().signal,
@@ -66,5 +66,28 @@ test("a yes covers the container only where the policy says so", () => {
   expect(verdicts.holds(wide("b"))).toBe(true);
   expect(verdicts.holds(asking("b"))).toBe(false);
   verdicts.clear();
+  expect(verdicts.holds(wide("b"))).toBe(false);
+});
+
+test("a yes to reading covers the properties, not the other way round", () => {
+  const clock = createSimClock();
+  const verdicts = createVerdicts(clock);
+  const head: Asked = { ...asking("a"), form: "head" };
+  verdicts.remember(head, clock.monotonicMs());
+  expect(verdicts.holds(head)).toBe(true);
+  expect(verdicts.holds(asking("a"))).toBe(false);
+  verdicts.remember(asking("b"), clock.monotonicMs());
+  expect(verdicts.holds({ ...asking("b"), form: "head" })).toBe(true);
+});
+
+test("a credential narrower than a container is never taken for the container", () => {
+  const clock = createSimClock();
+  const verdicts = createVerdicts(clock);
+  const wide = (blob: string): Asked => ({
+    ...asking(blob, { narrow: true }),
+    policy: { ...defaultPolicy, verdict: "container" },
+  });
+  verdicts.remember(wide("a"), clock.monotonicMs());
+  expect(verdicts.holds(wide("a"))).toBe(true);
   expect(verdicts.holds(wide("b"))).toBe(false);
 });

@@ -6,7 +6,7 @@
 import { limits } from "../base/limits.ts";
 import type { Clock } from "../io/clock.ts";
 import { type Bounded, boundedMap } from "./hot.ts";
-import type { ReadRequest } from "./types.ts";
+import type { Judgement, ReadRequest } from "./types.ts";
 
 export interface Verdicts {
   /** Whether a yes for this request is remembered and still holds. */
@@ -19,31 +19,37 @@ export interface Verdicts {
 
 export function createVerdicts(clock: Clock): Verdicts {
   const until: Bounded<number> = boundedMap(limits.verdictsMax);
+  const lasts = (name: string): boolean => {
+    const end = until.get(name);
+    if (end === undefined) return false;
+    if (clock.monotonicMs() < end) return true;
+    until.delete(name);
+    return false;
+  };
   return {
     holds: (request) => {
       const { judgement } = request;
       if (judgement.kind === "yes") return true;
       if (judgement.expiresAtMs !== null && clock.wallMs() >= judgement.expiresAtMs) return false;
-      const name = nameOf(request, judgement.credentialId);
-      const end = until.get(name);
-      if (end === undefined) return false;
-      if (clock.monotonicMs() < end) return true;
-      until.delete(name);
-      return false;
+      // Who may read a blob may see its properties; the reverse does not hold everywhere (hierarchical namespaces).
+      if (lasts(nameOf(request, judgement, "read"))) return true;
+      return request.form === "head" && lasts(nameOf(request, judgement, "properties"));
     },
     remember: (request, askedAtMs) => {
       const { judgement } = request;
-      if (judgement.kind === "ask") {
-        until.set(nameOf(request, judgement.credentialId), askedAtMs + limits.verdictTtlMs);
-      }
+      if (judgement.kind !== "ask") return;
+      const operation = request.form === "head" ? "properties" : "read";
+      until.set(nameOf(request, judgement, operation), askedAtMs + limits.verdictTtlMs);
     },
     clear: () => until.clear(),
   };
 }
 
-function nameOf(request: ReadRequest, credentialId: string): string {
+type Asked = Extract<Judgement, { kind: "ask" }>;
+
+function nameOf(request: ReadRequest, judgement: Asked, operation: "read" | "properties"): string {
   const { account, container, blob, snapshot, versionId } = request.key;
-  // Reading a blob and reading its properties need the same permission (Get Blob, Get Blob Properties: read).
-  if (request.policy.verdict === "container") return `${credentialId}\n${account}/${container}`;
-  return `${credentialId}\n${account}/${container}/${blob}\n${snapshot ?? ""}\n${versionId ?? ""}`;
+  const who = `${judgement.credentialId}\n${operation}\n${account}/${container}`;
+  if (request.policy.verdict === "container" && !judgement.narrow) return who;
+  return `${who}/${blob}\n${snapshot ?? ""}\n${versionId ?? ""}`;
 }

@@ -31,6 +31,8 @@ export class CachedVersion {
   /** Set when no more blocks will come: waiting readers end with it. */
   failure: ForebayError | null = null;
 
+  /** How many bodies are open that take bytes as they come. */
+  followers = 0;
   /** Where the last reader of this version stopped, and how many in a row went on from there. */
   readonly reading = { endsAt: -1, inSequence: 0, aheadTo: 0 };
 
@@ -84,6 +86,11 @@ export class CachedVersion {
   /** Whether block `b` is there, on its way, or being brought by another server. */
   isCared(b: number): boolean {
     return this.has(b) || this.#incoming.has(b) || this.#elsewhere.has(b);
+  }
+
+  /** Whether this process is to bring block `b`, and nothing of it has come yet. */
+  isQueued(b: number): boolean {
+    return this.#incoming.get(b)?.receivedBytes === 0;
   }
 
   blockLength(b: number): number {
@@ -160,6 +167,13 @@ export class CachedVersion {
       if (list) list.push(resolve);
       else this.#waiting.set(b, [resolve]);
     });
+  }
+
+  /** Whether anybody waits for one of the blocks [first, first + count). */
+  isAwaited(first: number, count: number): boolean {
+    if (this.#waiting.size === 0) return false;
+    for (let b = first; b < first + count; b++) if (this.#waiting.has(b)) return true;
+    return false;
   }
 
   #wake(b: number): void {

@@ -5,7 +5,15 @@ import { dropVersion, type KeeperCore } from "./core.ts";
 import { blockCount, FILE_FOLDERS, fileIdsOf, filePath, folderPath, isEmpty } from "./files.ts";
 import type { Space } from "./space.ts";
 import type { Claimed, FilledBlock } from "./types.ts";
-import { type ActiveVersion, type BlockOutcome, blockCost, hasBlock, setPresent, wake } from "./versions.ts";
+import {
+  type ActiveVersion,
+  type BlockOutcome,
+  blockCost,
+  type Claim,
+  hasBlock,
+  setPresent,
+  wake,
+} from "./versions.ts";
 
 /** How often a claim looks for room again when others took what it had made. */
 const ROOM_ATTEMPTS_MAX = 8;
@@ -16,6 +24,8 @@ export interface Blocks {
   unclaim(holder: string, versionId: number, blocks: readonly number[]): void;
   awaitBlock(versionId: number, block: number): Promise<BlockOutcome>;
   holderGone(holder: string): void;
+  /** Ends claims that are too old: those who wait for their blocks may claim them. */
+  lapse(): void;
 }
 
 /** A claim being made: it may have to wait for room, and its holder may end meanwhile. */
@@ -25,7 +35,7 @@ interface ClaimCall {
 }
 
 export function createBlocks(core: KeeperCore, space: Space, commits: Commits): Blocks {
-  const { versions, ledger, health } = core;
+  const { versions, ledger, health, clock, bounds } = core;
   const calls = new Set<ClaimCall>();
 
   const give = (version: ActiveVersion, block: number): void => {
@@ -34,8 +44,20 @@ export function createBlocks(core: KeeperCore, space: Space, commits: Commits): 
     version.claimedBytes -= cost;
     ledger.reservedBytes -= cost;
   };
+  /** Frees the claims of which that is true. */
+  const free = (ended: (claim: Claim) => boolean): void => {
+    for (const version of [...versions.all()]) {
+      for (const [block, claim] of [...version.claims]) {
+        if (!ended(claim)) continue;
+        give(version, block);
+        wake(version, block, "free");
+      }
+      versions.settle(version);
+    }
+  };
   const take = (version: ActiveVersion, holder: string, blocks: readonly number[], bytes: number): void => {
-    for (const block of blocks) version.claims.set(block, holder);
+    const givenAtMs = clock.monotonicMs();
+    for (const block of blocks) version.claims.set(block, { holder, givenAtMs });
     version.claimedBytes += bytes;
     ledger.reservedBytes += bytes;
     space.granted(bytes);
@@ -100,7 +122,7 @@ export function createBlocks(core: KeeperCore, space: Space, commits: Commits): 
       const version = versions.active(versionId);
       if (version === null) return;
       for (const block of blocks) {
-        if (version.claims.get(block) !== holder) continue;
+        if (version.claims.get(block)?.holder !== holder) continue;
         give(version, block);
         wake(version, block, "free");
       }
@@ -122,14 +144,11 @@ export function createBlocks(core: KeeperCore, space: Space, commits: Commits): 
     },
     holderGone: (holder) => {
       for (const call of calls) if (call.holder === holder) call.cancelled = true;
-      for (const version of [...versions.all()]) {
-        for (const [block, who] of [...version.claims]) {
-          if (who !== holder) continue;
-          give(version, block);
-          wake(version, block, "free");
-        }
-        versions.settle(version);
-      }
+      free((claim) => claim.holder === holder);
+    },
+    lapse: () => {
+      const oldestMs = clock.monotonicMs() - bounds.claimTtlMs;
+      free((claim) => claim.givenAtMs <= oldestMs);
     },
   };
 }
@@ -166,7 +185,7 @@ function makeFile(core: KeeperCore, version: ActiveVersion): boolean {
       create(core, fileId);
     }
   } catch (error) {
-    if (!hasCode(error, "flash-full")) core.health.fail(asForebayError(error).message);
+    if (!hasCode(error, "flash-full", "overloaded")) core.health.fail(asForebayError(error).message);
     throw error;
   }
   version.fileReady = true;

@@ -44,7 +44,9 @@ export function createCommits(core: KeeperCore, committed: () => void): Commits 
     underWay = waiting;
     waiting = 0;
     try {
-      waiting += await commit(core);
+      // Read after the wait: others add to it meanwhile.
+      const back = await commit(core);
+      waiting += back;
     } finally {
       underWay = 0;
       if (waiting > 0 || core.retirement.queued > 0) schedule();

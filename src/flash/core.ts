@@ -56,6 +56,7 @@ export const DEFAULT_BOUNDS: KeeperBounds = {
   leaseWaitMsMax: limits.leaseWaitMsMax,
   leaseTtlMs: limits.leaseTtlMs,
   leaseWaitersMax: limits.leaseWaitersMax,
+  claimTtlMs: limits.claimTtlMs,
   changeMarkTtlMs: limits.changeMarkTtlMs,
   scrubPeriodMs: limits.scrubPeriodMs,
   probeIntervalMs: limits.probeIntervalMs,

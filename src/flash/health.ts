@@ -42,7 +42,7 @@ export function createHealth(disk: Disk, line: string, log: FlashLog): FlashHeal
       return null;
     } catch (error) {
       // A full disk works: what is on it can be read, and eviction makes room.
-      if (hasCode(error, "flash-full")) return null;
+      if (hasCode(error, "flash-full", "overloaded")) return null;
       return { reason: asForebayError(error).message, lost: hasCode(error, "gone") };
     }
   };

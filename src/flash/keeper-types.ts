@@ -26,6 +26,7 @@ export interface KeeperBounds {
   readonly leaseWaitMsMax: number;
   readonly leaseTtlMs: number;
   readonly leaseWaitersMax: number;
+  readonly claimTtlMs: number;
   readonly changeMarkTtlMs: number;
   readonly scrubPeriodMs: number;
   readonly probeIntervalMs: number;

@@ -16,14 +16,14 @@ import { openFolder } from "./folder.ts";
 import { createHealth } from "./health.ts";
 import { type IdSource, openIds } from "./ids.ts";
 import type { FlashKeeperOptions, KeeperStats, LocalFlashKeeper } from "./keeper-types.ts";
-import { createLeases, type LeaseEnd, type Leases } from "./leases.ts";
+import { createLeases, type Leases } from "./leases.ts";
 import { createMarks, type Marks } from "./marks.ts";
 import { sweepOrphans } from "./orphans.ts";
 import { createPublisher, type Publisher } from "./publish.ts";
 import { createRetirement } from "./retire.ts";
 import { createScrub, type Scrub } from "./scrub.ts";
 import { createSpace, type Space } from "./space.ts";
-import type { Published } from "./types.ts";
+import type { LeaseEnd, Published } from "./types.ts";
 import { createVersions } from "./versions.ts";
 
 interface Parts {
@@ -93,6 +93,7 @@ function start(parts: Parts): LocalFlashKeeper {
     await health.probe();
     if (stopped) return;
     leases.lapse();
+    blocks.lapse();
     if (health.state().ok) {
       marks.lapse();
       space.review();
@@ -137,9 +138,9 @@ function start(parts: Parts): LocalFlashKeeper {
         leases.end(lease.id, published === null ? "alone" : endOf(published));
       }
     },
-    abandon: async (lease) => {
+    abandon: async (lease, how = "shared") => {
       open();
-      leases.end(lease, "shared");
+      leases.end(lease, how);
     },
     claim: async (holder, versionId, first, count) => {
       open();

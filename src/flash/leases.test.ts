@@ -82,6 +82,17 @@ describe("leases", () => {
     await keeper.stop();
   });
 
+  test("who learns that the lake refuses lets all the others ask at once", async () => {
+    const w = world();
+    const keeper = await w.start();
+    const lease = leaseOf(await keeper.acquire(w.request(KEY)));
+    const { settled } = await outcomes(w, keeper, ["s1", "s2", "s3"]);
+    await keeper.abandon(lease, "alone");
+    await w.clock.advance(0);
+    expect(settled).toEqual(["s1:lease", "s2:lease", "s3:lease"]);
+    await keeper.stop();
+  });
+
   test("the number of those who wait is bounded, and a forgotten lease lapses", async () => {
     const w = world();
     const keeper = await w.start();
@@ -104,6 +115,25 @@ describe("leases", () => {
     await keeper.abandon(leaseOf(acquired));
     const other = await keeper.acquire(w.request(KEY, { epoch: "another", generation: [0, 0, 0] }));
     expect(other.kind).toBe("lease");
+    await keeper.stop();
+  });
+});
+
+describe("claims", () => {
+  test("of a holder that lives but never ends them lapse; those who wait hear it", async () => {
+    const w = world();
+    const keeper = await w.start();
+    const record = await w.publish(keeper, KEY, "e", 3 * 4096);
+    if (typeof record === "string") throw new Error(record);
+    expect((await keeper.claim("s1", record.id, 0, 2))?.granted).toEqual([0, 1]);
+    await w.clock.advance(300_000);
+    expect((await keeper.claim("s2", record.id, 0, 3))?.granted).toEqual([2]);
+    const waiting = keeper.awaitBlock(record.id, 0);
+    await w.clock.advance(306_000);
+    expect(await w.clock.settle(waiting)).toBe("free");
+    expect(await keeper.claim("s2", record.id, 0, 3)).toEqual({ granted: [0, 1], present: [], held: [2] });
+    await w.clock.advance(606_000);
+    expect(keeper.stats().reservedBytes).toBe(0);
     await keeper.stop();
   });
 });

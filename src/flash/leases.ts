@@ -7,7 +7,7 @@ import type { Clock, Timer } from "../io/clock.ts";
 import type { Counts } from "./core.ts";
 import type { KeeperBounds } from "./keeper-types.ts";
 import { isFresh } from "./records.ts";
-import type { Acquired, AcquireRequest, VersionRecord } from "./types.ts";
+import type { Acquired, AcquireRequest, LeaseEnd, VersionRecord } from "./types.ts";
 
 /** A lease that was given. */
 export interface Lease {
@@ -16,9 +16,6 @@ export interface Lease {
   readonly holder: string;
   readonly givenAtMs: number;
 }
-
-/** How a lease ends: `shared`, its result may serve those who wait; `alone`, there is none that could. */
-export type LeaseEnd = "shared" | "alone";
 
 export interface Leases {
   acquire(request: AcquireRequest): Promise<Acquired>;

@@ -87,13 +87,20 @@ export function createMarks(core: KeeperCore, ids: IdSource, changed: () => void
     for (const one of gone) core.retirement.queue(takeOutForgotten(core, one));
     core.counts.dropped.marked += gone.length;
   };
-  /** What was published and not yet committed stands in memory alone. */
-  const forgetInMemory = (): void => {
+  /** What was published and not yet committed stands in memory alone: no commit may bring it into the index any more. */
+  const forgetUncommitted = (): void => {
     for (const version of [...core.versions.all()]) {
       if (!covers(version.key) || version.inIndex) continue;
       core.retirement.queue(takeOut(core, version));
       core.counts.dropped.marked++;
     }
+  };
+  /** Whatever of the covered ones is still in memory, wherever it stands. */
+  const forgetActive = (): void => {
+    forgetUncommitted();
+    const left = [...core.versions.all()].filter((version) => covers(version.key));
+    if (left.length === 0) return;
+    retire(index.change(true, (changes) => left.flatMap(({ id }) => changes.forget(id) ?? [])));
   };
   const covers = (key: string): boolean => covered.size > 0 && scopesOf(key).some((scope) => covered.has(scope));
 
@@ -108,6 +115,8 @@ export function createMarks(core: KeeperCore, ids: IdSource, changed: () => void
         return group.map(({ mark }) => ({ scope: mark.scope, ...forgetPage(changes, mark.scope) }));
       });
       for (const page of pages) retire(page.gone);
+      // At once: a commit may come between the pages of a wide scope.
+      forgetUncommitted();
       wide = pages.filter((page) => page.more).map((page) => page.scope);
       while (wide.length > 0) {
         await clock.sleep(0);
@@ -116,7 +125,7 @@ export function createMarks(core: KeeperCore, ids: IdSource, changed: () => void
         retire(page.gone);
         if (page.more) wide.push(scope);
       }
-      forgetInMemory();
+      forgetActive();
       changed();
       for (const { mark, resolve } of group) resolve(mark.id);
     } catch (error) {

@@ -1,7 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { createSimClock } from "../../sim/clock.ts";
-import { createSimDisk } from "../../sim/disk.ts";
+import { createSimDisk, type SimDisk } from "../../sim/disk.ts";
+import { hasCode } from "../base/errors.ts";
 import { seededRandom } from "../base/random.ts";
+import { type Disk, diskError, isOutOfDescriptors } from "../io/disk.ts";
 import { filePath, folderPath } from "./files.ts";
 import { createReadFiles } from "./read-files.ts";
 
@@ -13,6 +15,42 @@ function files(openFilesMax: number) {
   }
   return { disk, pool: createReadFiles(disk, openFilesMax) };
 }
+
+/** A disk of a process that may have `openMax` descriptors. */
+function scarce(disk: SimDisk, openMax: number): Disk {
+  return {
+    ...disk,
+    open: (path, mode) => {
+      if (disk.openDescriptors < openMax) return disk.open(path, mode);
+      throw diskError(Object.assign(new Error("too many open files"), { code: "EMFILE" }), `open ${path}`);
+    },
+  };
+}
+
+describe("a process with fewer descriptors than it was promised", () => {
+  test("lets go of idle ones, and fails no file when all are in use", () => {
+    const { disk } = files(1);
+    const pool = createReadFiles(scarce(disk, 2), 10);
+    for (const id of [1, 2]) {
+      pool.pin(id);
+      pool.unpin(id);
+    }
+    pool.pin(3);
+    pool.pin(4);
+    expect(disk.openDescriptors).toBe(2);
+    let caught: unknown = null;
+    try {
+      pool.pin(1);
+    } catch (error) {
+      caught = error;
+    }
+    expect(hasCode(caught, "overloaded")).toBe(true);
+    expect(isOutOfDescriptors(caught)).toBe(true);
+    pool.unpin(3);
+    pool.pin(1);
+    expect(disk.openDescriptors).toBe(2);
+  });
+});
 
 describe("a server's descriptors", () => {
   test("are kept, shared and bounded; the one idle longest goes", () => {

@@ -5,13 +5,13 @@
  */
 import { assert } from "../base/assert.ts";
 import { ForebayError, hasCode } from "../base/errors.ts";
-import type { Disk } from "../io/disk.ts";
+import { type Disk, isOutOfDescriptors, type OpenMode } from "../io/disk.ts";
 import { filePath } from "./files.ts";
 
 export interface ReadFiles {
   /**
    * An open descriptor of the file, for reading and for filling granted blocks, that stays open until {@link unpin}.
-   * Throws `gone` when the file is no more, or `flash-failed`.
+   * Throws `gone` when the file is no more, `overloaded` when no descriptor is to be had, or `flash-failed`.
    */
   pin(fileId: number): number;
   unpin(fileId: number): void;
@@ -29,6 +29,9 @@ interface OpenFile {
   released: boolean;
   waiting: (() => void)[];
 }
+
+/** How many idle descriptors make room at once when the process has none left. */
+const SHUT_AT_ONCE = 16;
 
 /** At most `openFilesMax` descriptors, unless more than that are in use at once. */
 export function createReadFiles(disk: Disk, openFilesMax: number): ReadFiles {
@@ -49,14 +52,29 @@ export function createReadFiles(disk: Disk, openFilesMax: number): ReadFiles {
       shut(fileId, file);
     }
   };
+  const openPath = (path: string, mode: OpenMode): number => {
+    for (;;) {
+      try {
+        return disk.open(path, mode);
+      } catch (error) {
+        // The process has fewer descriptors than it was promised: what is idle makes room, a part of it at a time.
+        if (!isOutOfDescriptors(error) || idle.size === 0) throw error;
+        let some = SHUT_AT_ONCE;
+        for (const [fileId, file] of idle) {
+          if (some-- === 0) break;
+          shut(fileId, file);
+        }
+      }
+    }
+  };
   const open = (fileId: number): number => {
     const path = filePath(fileId);
     try {
-      return disk.open(path, "write");
+      return openPath(path, "write");
     } catch (error) {
       // A file system that became read-only still serves what it has.
       if (!hasCode(error, "flash-failed")) throw error;
-      return disk.open(path, "read");
+      return openPath(path, "read");
     }
   };
   const release = (fileId: number): Promise<void> => {

@@ -151,6 +151,8 @@ async function whatIsWrong(
       at += piece.length;
     }
   } catch (error) {
+    // No descriptor to read it with: nothing was found out about the block.
+    if (hasCode(error, "overloaded")) throw error;
     return hasCode(error, "gone") ? "the file is gone" : asForebayError(error).message;
   }
   return checksumOf(bytes) === checksum ? null : "the checksum differs";

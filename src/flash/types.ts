@@ -76,6 +76,9 @@ export type Acquired =
   | { readonly kind: "lease"; readonly lease: number; readonly record: VersionRecord | null }
   | { readonly kind: "busy" };
 
+/** How a lease ends: `shared`, its result may serve those who wait; `alone`, there is none that could. */
+export type LeaseEnd = "shared" | "alone";
+
 /** What the lake said about a blob. */
 export interface Publication {
   readonly lease: number;
@@ -123,8 +126,8 @@ export interface FlashKeeper {
   acquire(request: AcquireRequest): Promise<Acquired>;
   /** Ends a lease with what the lake said; a version with another ETag takes the old one's place. */
   publish(publication: Publication): Promise<Published>;
-  /** Ends a lease without result: the next one waiting gets it. */
-  abandon(lease: number): Promise<void>;
+  /** Ends a lease without result: the next one waiting gets it, or all of them when it ends `alone`. */
+  abandon(lease: number, how?: LeaseEnd): Promise<void>;
   /** Claims blocks [first, first + count) of a version. Null: the version is gone. */
   claim(holder: string, versionId: number, first: number, count: number): Promise<Claimed | null>;
   /** Claimed blocks were written. They count as present at once, as durable after the next flush. */

@@ -10,6 +10,12 @@ import type { Span, Variant, VersionRecord } from "./types.ts";
 /** How waiting for a block ends. */
 export type BlockOutcome = "present" | "free" | "gone";
 
+/** The right to bring a block. */
+export interface Claim {
+  readonly holder: string;
+  readonly givenAtMs: number;
+}
+
 /** A version in memory. `present` runs ahead of `durable`, which is what the index says. */
 export interface ActiveVersion {
   readonly id: number;
@@ -27,7 +33,7 @@ export interface ActiveVersion {
   fileReady: boolean;
   gone: boolean;
   /** Who brings which block. */
-  readonly claims: Map<number, string>;
+  readonly claims: Map<number, Claim>;
   /** Filled blocks that the next commit takes, with their checksums. */
   pending: Map<number, string>;
   readonly waiters: Map<number, ((outcome: BlockOutcome) => void)[]>;
@@ -150,7 +156,7 @@ function idle() {
     dirty: false,
     fileReady: false,
     gone: false,
-    claims: new Map<number, string>(),
+    claims: new Map<number, Claim>(),
     pending: new Map<number, string>(),
     waiters: new Map<number, ((outcome: BlockOutcome) => void)[]>(),
     pendingBytes: 0,

@@ -33,6 +33,8 @@ export class ClientCall {
   readonly framing: SendFraming;
   /** Sent a second time already. */
   retried = false;
+  /** When it began to wait for a connection, on the pool's clock. */
+  queuedAtMs = 0;
   connection: ClientConnection | null = null;
   private settled = false;
   private readonly resolve: (response: ClientResponse) => void;

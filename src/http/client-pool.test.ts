@@ -182,6 +182,26 @@ describe("the pool", () => {
     expect(connections.length).toBe(2);
   });
 
+  test("waiting for a connection has an end", async () => {
+    const clock = manualClock();
+    const { port, connections } = lake(({ socket, received }) => {
+      if (received.startsWith("GET")) socket.write("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx");
+    });
+    const client = clientOf(port, { connectionsMax: 1, clock });
+    const unread = await client.request(get); // its caller takes nothing: the connection is never free
+    const source = sourceOf([bytesPiece("x")], 1);
+    const outcomes = [failure(client.request(get)), failure(client.request(put(source)))];
+    clock.advance(29_000);
+    const late = client.request(get);
+    clock.advance(3_000);
+    for (const outcome of outcomes) expect(await outcome).toMatchObject({ code: "overloaded" });
+    expect(source.closed).toBe(1);
+    unread.body.cancel();
+    const answer = await late; // came later: it still waited
+    expect(connections.length).toBe(2);
+    answer.body.cancel();
+  });
+
   test("closing: idle connections end, calls under way finish, waiting ones and new ones are refused", async () => {
     const { port, connections } = lake(() => {});
     const client = clientOf(port, { connectionsMax: 1 });

@@ -117,7 +117,9 @@ class Pool implements HttpClient, ClientPool {
       this.connect(call);
       return;
     }
+    call.queuedAtMs = this.options.clock.monotonicMs();
     this.waiting.push(call);
+    this.armSweep();
   }
 
   private takeIdle(call: ClientCall): ClientConnection | null {
@@ -254,7 +256,7 @@ class Pool implements HttpClient, ClientPool {
     this.sweepTimer = this.options.clock.after(this.sweepMs, () => {
       this.sweepTimer = null;
       this.sweep();
-      if (this.connections.size > 0) this.armSweep();
+      if (this.connections.size + this.waiting.length > 0) this.armSweep();
     });
   }
 
@@ -262,6 +264,7 @@ class Pool implements HttpClient, ClientPool {
     const nowMs = this.options.clock.monotonicMs();
     this.sweptAtMs = nowMs;
     for (const connection of this.connections) connection.check(nowMs);
+    this.endWaiting(nowMs);
     for (const connection of this.idle.slice()) {
       if (nowMs - connection.idleSinceMs > this.options.idleMs) {
         connection.destroy(new ForebayError("closed", "idle for too long"));
@@ -269,8 +272,17 @@ class Pool implements HttpClient, ClientPool {
     }
   }
 
+  /** Gives up those that have waited too long for a connection: the first of the queue waits longest. */
+  private endWaiting(nowMs: number): void {
+    for (let first = this.waiting[0]; first !== undefined; first = this.waiting[0]) {
+      if (nowMs - first.queuedAtMs <= limits.lakeConnectionWaitMs) return;
+      this.waiting.shift();
+      first.fail(new ForebayError("overloaded", "no connection to the lake became free in time"));
+    }
+  }
+
   private stopSweepWhenEmpty(): void {
-    if (this.connections.size > 0) return;
+    if (this.connections.size + this.waiting.length > 0) return;
     this.sweepTimer?.cancel();
     this.sweepTimer = null;
   }

@@ -78,9 +78,17 @@ export class ServerExchange implements Exchange, IncomingHost {
   get signal(): AbortSignal {
     if (this.controller === null) {
       this.controller = new AbortController();
-      if (!this.sent && (this.connection.gone || this.connection.peerEnded)) this.controller.abort(clientLeft());
+      if (!this.sent && (this.connection.gone || this.isCutShort)) this.controller.abort(clientLeft());
     }
     return this.controller.signal;
+  }
+
+  /**
+   * Whether the client ended its side before its request was whole. One that did so afterwards still waits for the
+   * answer (RFC 9112, 9.6 allows half-closed connections). A chunked body that breaks off shows when it is read.
+   */
+  private get isCutShort(): boolean {
+    return this.connection.peerEnded && (this.body.remainingBytes ?? 0) > this.connection.inbox.bytes;
   }
 
   /** Whether the client has to send something before anything can go on. */
@@ -212,7 +220,7 @@ export class ServerExchange implements Exchange, IncomingHost {
   }
 
   peerEnded(): void {
-    if (!this.sent) this.controller?.abort(clientLeft());
+    if (!this.sent && this.isCutShort) this.controller?.abort(clientLeft());
     this.arrived();
   }
 

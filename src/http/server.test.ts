@@ -100,21 +100,55 @@ describe("requests", () => {
     );
   });
 
-  test("a client that ends its side gets its answers, and its handler is told", async () => {
-    let aborted = false;
+  test("a client that ends its side after a whole request gets its answer: nothing is given up for it", async () => {
+    const aborted: boolean[] = [];
+    let isShut = false;
     const server = serve(async (exchange) => {
-      exchange.signal.addEventListener("abort", () => {
-        aborted = true;
-      });
-      await eventually(() => aborted, "the signal");
-      await exchange.respond(ok, bytesSource(Buffer.from("late")));
+      const { signal } = exchange; // asked for before the end of the client's side, and after it
+      await eventually(() => isShut, "the end of the client's side");
+      aborted.push(signal.aborted, exchange.signal.aborted);
+      const body = await readAll(exchange.body);
+      aborted.push(exchange.signal.aborted);
+      await exchange.respond(ok, bytesSource(Buffer.concat([Buffer.from("late"), body])));
     });
-    const client = await rawClient(server.port);
-    client.send(get("/"));
-    await realClock.sleep(0);
-    client.socket.shutdown();
-    expect(await client.over()).toBe(echoed("late", true));
-    expect(aborted).toBe(true);
+    const length = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    const chunked = "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    for (const [request, answer] of [
+      [get("/"), "late"],
+      [length, "lateabc"],
+      [chunked, "lateabc"],
+    ] as const) {
+      isShut = false;
+      const client = await rawClient(server.port);
+      client.send(request);
+      await eventually(() => server.inFlight() > 0, "the request");
+      client.socket.shutdown();
+      await realClock.sleep(20);
+      isShut = true;
+      expect(await client.over()).toBe(echoed(answer, true));
+    }
+    expect(aborted).toEqual(Array.from({ length: 9 }, () => false));
+  });
+
+  test("a handler is told of a client that is gone, or ended its side within its request", async () => {
+    let aborts = 0;
+    const server = serve(async (exchange) => {
+      exchange.signal.addEventListener("abort", () => void aborts++);
+      const before = aborts;
+      await eventually(() => aborts > before, "the signal");
+    });
+    for (const [request, end] of [
+      [get("/"), "terminate"],
+      ["PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", "shutdown"],
+    ] as const) {
+      const client = await rawClient(server.port);
+      client.send(request);
+      await eventually(() => server.inFlight() > 0, "the request");
+      client.socket[end]();
+      await eventually(() => server.inFlight() === 0, "the end");
+      client.socket.terminate();
+    }
+    expect(aborts).toBe(2);
   });
 
   test("a client that ends its side after several requests gets all answers, however slowly it reads", async () => {

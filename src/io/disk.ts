@@ -19,7 +19,7 @@ export type OpenMode = "read" | "write" | "create";
 
 /**
  * A folder on a file system. Failures are {@link ForebayError}s: `flash-full` (no space, quota), `gone` (no such
- * file), `flash-failed` (all else: EIO, read-only, permission).
+ * file), `overloaded` (no descriptor left: no fault of the flash), `flash-failed` (all else: EIO, read-only, permission).
  */
 export interface Disk {
   /** The folder's absolute path: for what must be opened by path (SQLite). */
@@ -53,7 +53,16 @@ export function diskError(error: unknown, what: string): ForebayError {
     return new ForebayError("flash-full", `${what}: no space left (${code})`, { cause: error });
   }
   if (code === "ENOENT") return new ForebayError("gone", `${what}: no such file`, { cause: error });
+  if (NO_DESCRIPTOR.has(code)) return new ForebayError("overloaded", `${what}: ${code}`, { cause: error });
   return new ForebayError("flash-failed", `${what}: ${code}`, { cause: error });
+}
+
+const NO_DESCRIPTOR: ReadonlySet<string> = new Set(["EMFILE", "ENFILE"]);
+
+/** Whether a file could not be opened because the process, or the machine, has too many open. */
+export function isOutOfDescriptors(error: unknown): boolean {
+  if (!(error instanceof ForebayError) || error.code !== "overloaded") return false;
+  return NO_DESCRIPTOR.has((error.cause as NodeJS.ErrnoException | undefined)?.code ?? "");
 }
 
 const FLAGS: Readonly<Record<OpenMode, number>> = {

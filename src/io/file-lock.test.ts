@@ -1,7 +1,8 @@
 import { afterAll, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { ForebayError } from "../base/errors.ts";
 import { type FileLock, takeFileLock } from "./file-lock.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "forebay-lock-"));
@@ -51,4 +52,20 @@ test("the kernel lets go for a process that is killed, and says nothing of child
 
 test("a folder that is not there", () => {
   expect(() => takeFileLock(join(folder, "none", "lock"))).toThrow("no such file");
+});
+
+test("a file that must exist is neither made nor written; a symbolic link is not followed", () => {
+  const none = join(folder, "not-made");
+  expect(() => takeFileLock(none, true)).toThrow("no such file");
+  expect(existsSync(none)).toBe(false);
+  const left = join(folder, "left");
+  writeFileSync(left, "4711\n");
+  const lock = takeFileLock(left, true);
+  expect(takeFileLock(left, true)).toEqual({ pid: 4711 });
+  if (!("pid" in lock)) lock.release();
+  expect(readFileSync(left, "utf8")).toBe("4711\n");
+  const link = join(folder, "link");
+  symlinkSync(left, link);
+  expect(() => takeFileLock(link)).toThrow(ForebayError);
+  expect(readFileSync(left, "utf8")).toBe("4711\n");
 });

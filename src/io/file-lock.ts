@@ -20,13 +20,16 @@ export interface LockHolder {
 }
 
 /**
- * Takes the lock of `path`, which is made if need be, or says who holds it. Throws `flash-failed`, `flash-full` or
- * `gone` when the file cannot be opened or its file system has no locks.
+ * Takes the lock of `path`, which is made if need be, or says who holds it. `existing`: the file is left as it is,
+ * neither made nor written. A symbolic link is not followed. Throws `flash-failed`, `flash-full` or `gone` when the file
+ * cannot be opened or its file system has no locks.
  */
-export function takeFileLock(path: string): FileLock | LockHolder {
+export function takeFileLock(path: string, existing = false): FileLock | LockHolder {
+  const { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDWR } = fs.constants;
   let fd: number;
   try {
-    fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
+    // Not blocking: what stands there may be a pipe, whose opening waits for a writer.
+    fd = fs.openSync(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | (existing ? 0 : O_CREAT), 0o600);
   } catch (error) {
     throw diskError(error, `open ${path}`);
   }
@@ -37,12 +40,7 @@ export function takeFileLock(path: string): FileLock | LockHolder {
     if (pid < 0) throw new ForebayError("flash-failed", `flock of ${path} failed with errno ${-locked}`);
     return { pid };
   }
-  try {
-    fs.ftruncateSync(fd);
-    fs.writeSync(fd, `${process.pid}\n`, 0);
-  } catch {
-    // The name of the holder is only for people; a full disk may keep it out.
-  }
+  if (!existing) writeHolder(fd);
   let held = true;
   return {
     release: () => {
@@ -51,6 +49,15 @@ export function takeFileLock(path: string): FileLock | LockHolder {
       fs.closeSync(fd);
     },
   };
+}
+
+function writeHolder(fd: number): void {
+  try {
+    fs.ftruncateSync(fd);
+    fs.writeSync(fd, `${process.pid}\n`, 0);
+  } catch {
+    // The name of the holder is only for people; a full disk may keep it out.
+  }
 }
 
 function holderOf(fd: number): number {

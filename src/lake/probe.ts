@@ -25,6 +25,11 @@ export interface LakeProbe {
   readonly error?: string;
 }
 
+/** Whether a refusal's code says that the credential is good, but has no right to what was asked. */
+export function lacksRight(code: string | undefined): boolean {
+  return code !== undefined && RECOGNISED.has(code);
+}
+
 /** The lake's refusals that come after it has recognised the credential. */
 const RECOGNISED: ReadonlySet<string> = new Set([
   "AuthorizationPermissionMismatch",
@@ -97,7 +102,7 @@ function judge(lake: OwnLake, status: number, code: string | undefined, skewMs: 
   if (!lake.hasOwnCredential) return { credentialOk: null, limited: false };
   if (status >= 200 && status < 300) return { credentialOk: true, limited: false };
   const what = `the lake answered ${status}${code === undefined ? "" : ` ${code}`}`;
-  if (code !== undefined && RECOGNISED.has(code)) return { credentialOk: true, limited: true };
+  if (lacksRight(code)) return { credentialOk: true, limited: true };
   if (status === 401 || status === 403) {
     const apart = skewMs !== null && Math.abs(skewMs) > limits.clockSkewMs;
     const hint = apart ? `: this machine's clock is ${Math.round(Math.abs(skewMs) / 60_000)} minutes off` : "";

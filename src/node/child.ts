@@ -37,8 +37,12 @@ export function runChild(start: (init: Init) => Promise<Running>): void {
   const failed = (what: ToChild, error: unknown): void => {
     const { code, message } = asForebayError(error);
     // Whoever cannot follow a reload goes on with what it has: better an old certificate than no service.
-    tell({ type: what.type === "reload" ? "unchanged" : "failed", code, message });
-    if (what.type !== "reload") setTimeout(() => process.exit(1), 100);
+    if (what.type === "reload") {
+      tell({ type: "unchanged", number: what.number, code, message });
+      return;
+    }
+    tell({ type: "failed", code, message });
+    setTimeout(() => process.exit(1), 100);
   };
   const act = async (message: ToChild): Promise<void> => {
     switch (message.type) {
@@ -48,7 +52,7 @@ export function runChild(start: (init: Init) => Promise<Running>): void {
         return;
       case "reload":
         await running?.reload(message.config, message.era);
-        tell({ type: "reloaded" });
+        tell({ type: "reloaded", number: message.number });
         return;
       case "stop":
         await running?.stop(message.deadlineMs);

@@ -1,9 +1,9 @@
 import { afterAll, beforeEach, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { loadConfig } from "./config.ts";
-import { eraOf } from "./era.ts";
+import { type Config, loadConfig } from "./config.ts";
+import { endEra, eraFingerprint, eraOf } from "./era.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "forebay-era-"));
 const flash = join(folder, "flash");
@@ -15,13 +15,13 @@ beforeEach(() => {
 
 type Policies = readonly { path: string; maxStale: string }[];
 
-function era(policies: Policies, flashFolder = flash): string {
-  const flags = {
-    lake: "https://myaccount.blob.core.windows.net",
-    flash: flashFolder,
-    policies: JSON.stringify(policies),
-  };
-  return eraOf(loadConfig({ flags, env: {}, folder, cpus: 1, readFile: () => "" }));
+function config(policies: Policies, flashFolder = flash, lake = "https://myaccount.blob.core.windows.net"): Config {
+  const flags = { lake, flash: flashFolder, policies: JSON.stringify(policies) };
+  return loadConfig({ flags, env: {}, folder, cpus: 1, readFile: () => "" });
+}
+
+function era(policies: Policies, flashFolder = flash, lake?: string): string {
+  return eraOf(config(policies, flashFolder, lake));
 }
 
 const FROZEN = { path: "frozen/", maxStale: "immutable" };
@@ -61,4 +61,39 @@ test("a file that is damaged, half written or of another kind: a new era, and a 
 test("a folder that cannot be written: each start is an era of its own", () => {
   const nowhere = join(folder, "none");
   expect(era([FROZEN], nowhere)).not.toBe(era([FROZEN], nowhere));
+});
+
+test("another lake by the same account name is another era; another credential is not", () => {
+  const at = (host: string, more: string): string =>
+    `DefaultEndpointsProtocol=http;AccountName=myaccount;BlobEndpoint=http://${host}/myaccount;${more}`;
+  const key = (letter: string): string => `AccountKey=${Buffer.alloc(64, letter).toString("base64")}`;
+  const first = era([FROZEN], flash, at("127.0.0.1:10000", key("a")));
+  expect(era([FROZEN], flash, at("127.0.0.1:10000", key("b")))).toBe(first);
+  expect(readFileSync(join(flash, "era.json"), "utf8")).not.toContain("127.0.0.1");
+  expect(era([FROZEN], flash, at("127.0.0.1:20000", key("a")))).not.toBe(first);
+  expect(era([FROZEN], flash, at("127.0.0.1:10000", key("a")))).not.toBe(first);
+});
+
+test("an era that was ended does not come back", () => {
+  const first = era([FROZEN]);
+  expect(endEra(config([FROZEN]))).toBe(true);
+  expect(endEra(config([FROZEN]))).toBe(true);
+  expect(existsSync(join(flash, "era.json"))).toBe(false);
+  expect(era([FROZEN])).not.toBe(first);
+  expect(eraFingerprint(config([FROZEN, LIVE]))).toBe(eraFingerprint(config([LIVE, FROZEN])));
+});
+
+test("the next era cannot be written: the one before is gone all the same", () => {
+  const first = era([FROZEN]);
+  mkdirSync(join(flash, "era.json.new"));
+  const next = era([LIVE]);
+  expect(era([LIVE])).not.toBe(next);
+  rmSync(join(flash, "era.json.new"), { recursive: true });
+  expect(era([FROZEN])).not.toBe(first);
+});
+
+test("the era before cannot be removed: the next one lasts one life, and is not written", () => {
+  mkdirSync(join(flash, "era.json"));
+  expect(endEra(config([FROZEN]))).toBe(false);
+  expect(era([FROZEN])).not.toBe(era([FROZEN]));
 });

@@ -4,11 +4,14 @@ import { connectChannel, type Peer } from "../io/channel.ts";
 export interface KeeperLink {
   /** The channel, or null while the keeper is away. */
   readonly peer: () => Peer | null;
+  /** The name that the keeper knows this connection by: what it had granted by an earlier name ends with that one. */
+  readonly holder: () => string;
   close(): void;
 }
 
 export interface KeeperLinkOptions {
   readonly path: string;
+  /** The server's name; each connection adds its number to it. */
   readonly holder: string;
   /** Answers the keeper's own calls. */
   readonly answer: (method: string, args: readonly unknown[]) => Promise<unknown>;
@@ -23,10 +26,13 @@ const HELLO_TIMEOUT_MS = 5_000;
 export async function linkKeeper(options: KeeperLinkOptions, firstWaitMs: number): Promise<KeeperLink> {
   let peer: Peer | null = null;
   let open = true;
+  let connections = 0;
+  let holder = options.holder;
   const connect = async (): Promise<void> => {
     const joined = await connectChannel(options.path, (method, args) => options.answer(method, args));
+    const name = `${options.holder}-${++connections}`;
     try {
-      await joined.call("hello", [options.holder], HELLO_TIMEOUT_MS);
+      await joined.call("hello", [name], HELLO_TIMEOUT_MS);
       options.joined();
     } catch (error) {
       joined.close();
@@ -34,6 +40,7 @@ export async function linkKeeper(options: KeeperLinkOptions, firstWaitMs: number
     }
     if (!open) return joined.close();
     peer = joined;
+    holder = name;
     void joined.closed.then(() => {
       peer = null;
       void again();
@@ -51,6 +58,7 @@ export async function linkKeeper(options: KeeperLinkOptions, firstWaitMs: number
   await Promise.race([again(), new Promise((resolve) => setTimeout(resolve, firstWaitMs))]);
   return {
     peer: () => peer,
+    holder: () => holder,
     close: () => {
       open = false;
       peer?.close();

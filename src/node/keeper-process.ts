@@ -81,19 +81,18 @@ async function start(init: Init): Promise<Running> {
     () => {},
   );
   const admin = listenAdmin(world);
-  const flashWatch = setInterval(() => void watchFlash(world), FLASH_RETRY_MS);
+  const unwatchFlash = keepWatchingFlash(world);
   const probing = setInterval(() => void probeAll(world), PROBE_INTERVAL_MS);
   void probeAll(world);
   return {
     port: admin.port,
     reload: async (next) => {
-      for (const client of world.lakes.values()) client.lake.close();
       world.config = next;
       world.lakes = openLakes(next);
       void probeAll(world);
     },
     stop: async () => {
-      clearInterval(flashWatch);
+      unwatchFlash();
       clearInterval(probing);
       world.stats.stop();
       await world.keeper?.stop();
@@ -152,6 +151,27 @@ function flashBound(world: KeeperWorld, indexPath: string): number {
   return flashBoundBytes(config.flashSize, disk.space().freeBytes, storedBytes);
 }
 
+/** One look after the other: an opening that takes long must not meet a second one. */
+function keepWatchingFlash(world: KeeperWorld): () => void {
+  let stopped = false;
+  let timer: ReturnType<typeof setTimeout> | null = null;
+  const again = (): void => {
+    if (stopped) return;
+    timer = setTimeout(() => {
+      watchFlash(world)
+        .catch((error: unknown) => {
+          world.log("error", "a look after the flash failed", { reason: asForebayError(error).message });
+        })
+        .finally(again);
+    }, FLASH_RETRY_MS);
+  };
+  again();
+  return () => {
+    stopped = true;
+    if (timer !== null) clearTimeout(timer);
+  };
+}
+
 /** Without flash: tries to open it. With a flash that only a new keeper can use again: makes room for one. */
 async function watchFlash(world: KeeperWorld): Promise<void> {
   if (world.keeper === null) {
@@ -171,6 +191,7 @@ async function answer(world: KeeperWorld, method: string, args: readonly unknown
     world.stats.joined(holder, peer);
     subscribe(world, holder, peer);
     void peer.closed.then(() => {
+      if (world.peers.get(holder) !== peer) return;
       world.peers.delete(holder);
       world.stats.gone(holder);
       // Its subscription ends with it.

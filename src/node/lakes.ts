@@ -11,6 +11,8 @@ import { lakeOptions } from "./config-lake.ts";
 export interface LakeClient {
   readonly address: LakeAddress;
   readonly lake: OwnLake;
+  /** The same account with each of its keys alone, for the watch over them; empty when the credential is no key. */
+  readonly perKey: readonly OwnLake[];
 }
 
 /** Clients for all configured accounts, by account. */
@@ -19,7 +21,12 @@ export function openLakes(config: Config): Map<string, LakeClient> {
   return new Map(
     config.lakes.map((configured) => {
       const address = parseLakeAddress(configured.connection, lakeOptions(configured));
-      return [address.account, { address, lake: connectLake({ address, clock: realClock, ca }) }];
+      const { credential } = address;
+      const keys = credential.kind === "key" ? credential.keys : [];
+      const perKey = keys.map((key) =>
+        connectLake({ address: { ...address, credential: { kind: "key", keys: [key] } }, clock: realClock, ca }),
+      );
+      return [address.account, { address, lake: connectLake({ address, clock: realClock, ca }), perKey }];
     }),
   );
 }

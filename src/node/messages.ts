@@ -19,12 +19,13 @@ export interface Init {
 
 export type ToChild =
   | { readonly type: "init"; readonly init: Init }
-  | { readonly type: "reload"; readonly config: Config; readonly era: string }
+  /** `number` comes back with the answer. */
+  | { readonly type: "reload"; readonly number: number; readonly config: Config; readonly era: string }
   | { readonly type: "stop"; readonly deadlineMs: number };
 
 export type FromChild =
   | { readonly type: "ready"; readonly port: number }
-  | { readonly type: "reloaded" }
+  | { readonly type: "reloaded"; readonly number: number }
   /** A reload failed: the process goes on with the settings it had. */
-  | { readonly type: "unchanged"; readonly code: string; readonly message: string }
+  | { readonly type: "unchanged"; readonly number: number; readonly code: string; readonly message: string }
   | { readonly type: "failed"; readonly code: string; readonly message: string };

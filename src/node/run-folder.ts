@@ -1,8 +1,9 @@
 /**
  * The folder of one run: the socket between its processes. It is locked while the run lasts, so that a later one can
- * tell what a killed one left behind, and remove it.
+ * tell what a killed one left behind, and remove it. The folder above is everybody's: another user may put there
+ * whatever is called like a run.
  */
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { lstatSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ForebayError } from "../base/errors.ts";
@@ -30,14 +31,19 @@ export function makeRunFolder(parent: string = tmpdir()): RunFolder {
 }
 
 function removeIfLeft(path: string): void {
-  const file = join(path, "lock");
   try {
-    if (!existsSync(file)) return;
-    const lock = takeFileLock(file);
+    if (!isOwn(path)) return;
+    const lock = takeFileLock(join(path, "lock"), true);
     if (!("pid" in lock)) remove(path, lock);
   } catch {
-    // Somebody else's.
+    // Just being made, or gone meanwhile.
   }
+}
+
+/** Whether it is a folder as {@link makeRunFolder} makes them: nobody else can have put anything into it. */
+function isOwn(path: string): boolean {
+  const stat = lstatSync(path);
+  return stat.isDirectory() && stat.uid === process.getuid?.() && (stat.mode & 0o777) === 0o700;
 }
 
 function remove(path: string, lock: FileLock): void {

@@ -18,11 +18,11 @@ import { type HttpServer, startHttpServer } from "../http/server.ts";
 import { realClock } from "../io/clock.ts";
 import { realDisk } from "../io/disk.ts";
 import { mapShared } from "../io/syscalls.ts";
-import { probeLake } from "../lake/probe.ts";
 import type { Lake } from "../lake/types.ts";
 import { createAccessLog } from "./access-log.ts";
 import { type Running, runChild } from "./child.ts";
 import type { Config } from "./config.ts";
+import { watchCredentials } from "./credential-watch.ts";
 import { remoteKeeper } from "./keeper-calls.ts";
 import { type KeeperLink, linkKeeper } from "./keeper-link.ts";
 import { type LakeClient, lakeOrigin, openLakes } from "./lakes.ts";
@@ -53,9 +53,11 @@ async function start(init: Init): Promise<Running> {
   const holder = `${init.name}-${process.pid}`;
   let link: KeeperLink | null = null;
   let server: HttpServer | null = null;
-  const trust = createTrust(log);
+  const trust = createTrust(log, clock);
   const engine: EngineContext = {
-    holder,
+    get holder() {
+      return link?.holder() ?? holder;
+    },
     clock,
     disk,
     files,
@@ -94,44 +96,32 @@ async function start(init: Init): Promise<Running> {
     forgetAccess: storedPolicies.forget,
     random: seededRandom(crypto.getRandomValues(new Uint32Array(1))[0] ?? 0),
     credentialSalt: crypto.getRandomValues(new Uint8Array(32)),
-    accessLog: createAccessLog(config.accessLog),
+    accessLog: createAccessLog(config.accessLog, log, clock),
   };
   const listening = listen(config, init.port, createBlobHandler(front), log);
   server = listening;
   views = viewsOf(config, clients, listening.port);
-  const watch = setInterval(() => void watchTrust(clients, front), TRUST_PROBE_MS);
+  const unwatch = watchCredentials(() => clients, trust, clock);
   return {
     port: listening.port,
     reload: async (next, nextEra) => {
       // What may fail comes first: a certificate that is no use changes nothing.
       const tls = readTls(next);
       if (tls !== undefined) listening.reloadTls(tls);
-      const old = clients;
+      // Requests under way finish with the clients that they have; those idle connections end by themselves.
       clients = openLakes(next);
       era = nextEra;
       views = viewsOf(next, clients, listening.port);
       reader.forgetVerdicts();
       for (const account of clients.keys()) trust.restored(account);
-      for (const client of old.values()) client.lake.close();
     },
     stop: async (deadlineMs) => {
-      clearInterval(watch);
+      unwatch();
       await listening.stop({ deadlineMs });
       link?.close();
       index.close();
     },
   };
-}
-
-const TRUST_PROBE_MS = 5_000;
-
-/** After the lake refused our credential: ask until it takes it again. */
-async function watchTrust(lakes: ReadonlyMap<string, LakeClient>, front: Front): Promise<void> {
-  for (const [account, { lake }] of lakes) {
-    if (!front.engine.trust.suspended(account)) continue;
-    const probe = await probeLake(lake, realClock);
-    if (probe.credentialOk === true) front.engine.trust.restored(account);
-  }
 }
 
 function listen(

@@ -8,11 +8,11 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { asForebayError, ForebayError, hasCode } from "../base/errors.ts";
-import { SHARED_BYTES } from "../engine/generations.ts";
+import { createGenerations, type Generations, SHARED_BYTES } from "../engine/generations.ts";
 import type { FileLock } from "../io/file-lock.ts";
-import { createSharedFile } from "../io/syscalls.ts";
+import { createSharedFile, mapShared } from "../io/syscalls.ts";
 import type { Config } from "./config.ts";
-import { eraOf } from "./era.ts";
+import { endEra, endpointOf, eraFingerprint, eraOf } from "./era.ts";
 import { lockFolder } from "./flash-lock.ts";
 import { cannotListen } from "./listen-error.ts";
 import { createLogger } from "./logger.ts";
@@ -40,12 +40,15 @@ interface Child {
   process: Bun.Subprocess | null;
   port: number;
   failures: number;
-  reloaded: () => void;
+  /** Hears of the answer to the reload of this number. */
+  reloaded: (number: number) => void;
 }
 
 const RESTART_PAUSE_MS_MAX = 5_000;
 /** A process that ran this long had started well: its next fall is a first one. */
 const SETTLED_MS = 10_000;
+/** A process that does not follow a reload within this is ended: it starts again with the new settings. */
+const FOLLOW_MS_MAX = 10_000;
 
 /** Starts Forebay. Rejects with one clear error when it cannot begin (a port is taken, a certificate is wrong). */
 export async function startForebay(config: Config, _options: object = {}): Promise<Forebay> {
@@ -53,14 +56,17 @@ export async function startForebay(config: Config, _options: object = {}): Promi
   const lock = holdFlash(config, log);
   const folder = makeRunFolder();
   const sharedFd = createSharedFile("forebay", SHARED_BYTES);
+  const epoch = crypto.randomUUID();
   const world: World = {
     config,
     log,
     era: eraOf(config),
     stopping: false,
+    reloads: 0,
+    generations: createGenerations(mapShared(sharedFd, SHARED_BYTES), epoch),
     base: {
       sharedPath: `/proc/${process.pid}/fd/${sharedFd}`,
-      epoch: crypto.randomUUID(),
+      epoch,
       channelPath: join(folder.path, "keeper.sock"),
       startedAtMs: Date.now(),
     },
@@ -88,23 +94,17 @@ export async function startForebay(config: Config, _options: object = {}): Promi
     throw error;
   }
   const [keeper, first] = world.children as [Child, Child];
+  let reloading: Promise<void> = Promise.resolve();
   const scheme = config.tls ? "https" : "http";
   const at = `${hostInUrl(config.listen.host)}:${first.port}`;
   return {
     blobUrls: config.lakes.map((lake) => `${scheme}://${at}/${lake.account}`),
     adminUrl: `http://${hostInUrl(config.admin.host)}:${keeper.port}`,
     stop: () => end(world.stopping ? 0 : world.config.stopDeadlineMs),
-    reload: async (next) => {
-      // Judged before anything follows it.
-      readTls(next);
-      // While some processes know the new policies and others do not, changes to a path may go unmarked: what is
-      // cached meanwhile belongs to an era that nobody keeps.
-      world.config = next;
-      world.era = crypto.randomUUID();
-      await reloadAll(world);
-      world.era = eraOf(next);
-      await reloadAll(world);
-      log("info", "settings reloaded");
+    reload: (next) => {
+      const mine = reloading.then(() => reload(world, next));
+      reloading = mine.catch(() => {});
+      return mine;
     },
     done,
   };
@@ -137,25 +137,69 @@ interface World {
   config: Config;
   era: string;
   stopping: boolean;
+  /** Reloads told to the processes so far: the number of the last one. */
+  reloads: number;
+  readonly generations: Generations;
   readonly log: ReturnType<typeof createLogger>;
   readonly base: Pick<Init, "sharedPath" | "epoch" | "channelPath" | "startedAtMs">;
   readonly children: Child[];
 }
 
+/** Makes all processes follow `next`. Rejects, and changes nothing, when its certificate is no use. */
+async function reload(world: World, next: Config): Promise<void> {
+  if (world.stopping) return;
+  // Judged before anything follows it.
+  readTls(next);
+  const before = world.config;
+  world.config = next;
+  if (eraFingerprint(before) !== eraFingerprint(next)) {
+    // While some processes know the new policies and others do not, changes to a path may go unmarked: what is
+    // cached meanwhile belongs to an era that nobody keeps.
+    endEra(before);
+    world.era = crypto.randomUUID();
+    await reloadAll(world);
+    // All ask the new lakes by now: what came of others by the same name is to be checked.
+    for (const account of movedAccounts(before, next)) {
+      world.generations.move({ account, container: null, blob: null });
+    }
+    if (world.stopping) return;
+    world.era = eraOf(next);
+  }
+  await reloadAll(world);
+  if (!world.stopping) world.log("info", "settings reloaded");
+}
+
+/** The accounts whose name stands for another lake than before, or for none. */
+function movedAccounts(before: Config, next: Config): string[] {
+  const endpoints = (config: Config): Map<string, string> =>
+    new Map(config.lakes.map((lake) => [lake.account, endpointOf(lake)]));
+  const [was, is] = [endpoints(before), endpoints(next)];
+  return [...new Set([...was.keys(), ...is.keys()])].filter((account) => was.get(account) !== is.get(account));
+}
+
 /** Tells every process and waits until each has followed or fallen (it then starts with the new settings). */
 async function reloadAll(world: World): Promise<void> {
   const { config, era } = world;
-  await Promise.all(
-    world.children.map((child) => {
-      const running = child.process;
-      if (running === null) return Promise.resolve();
-      const followed = new Promise<void>((resolve) => {
-        child.reloaded = resolve;
-      });
-      tell(child, { type: "reload", config, era });
-      return Promise.race([followed, running.exited]);
-    }),
-  );
+  const number = ++world.reloads;
+  const message: ToChild = { type: "reload", number, config, era };
+  await Promise.all(world.children.map((child) => follow(world, child, message, number)));
+}
+
+async function follow(world: World, child: Child, message: ToChild, number: number): Promise<void> {
+  const running = child.process;
+  if (running === null) return;
+  const followed = new Promise<void>((resolve) => {
+    child.reloaded = (answered) => {
+      if (answered === number) resolve();
+    };
+  });
+  tell(child, message);
+  const timer = setTimeout(() => {
+    world.log("error", `${child.name} does not follow a reload: it is ended`, { waitedMs: FOLLOW_MS_MAX });
+    running.kill("SIGKILL");
+  }, FOLLOW_MS_MAX);
+  await Promise.race([followed, running.exited]);
+  clearTimeout(timer);
 }
 
 function newChild(name: string, role: Child["role"], port: number): Child {
@@ -191,10 +235,10 @@ function start(world: World, child: Child): Promise<number> {
         ready = true;
         resolve(message.port);
       } else if (message.type === "reloaded") {
-        child.reloaded();
+        child.reloaded(message.number);
       } else if (message.type === "unchanged") {
         world.log("error", `${child.name} could not reload and keeps its settings`, { reason: message.message });
-        child.reloaded();
+        child.reloaded(message.number);
       } else {
         failure = new ForebayError(message.code === "config" ? "config" : "internal", message.message);
       }

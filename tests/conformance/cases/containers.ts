@@ -95,6 +95,23 @@ export const service: CaseGroup = {
       },
     },
     {
+      name: "batch: of a container",
+      styles: true,
+      run: async (c) => {
+        const clients = ["b1", "b2"].map((name) => c.blobs.getBlockBlobClient(name));
+        for (const client of clients) await client.upload("batch", 5);
+        for (const name of ["b1", "b2"]) await c.raw({ path: `/${c.container}/${name}`, label: `read ${name}` });
+        await c.attempt("delete", async () => {
+          const response = await c.blobs.getBlobBatchClient().deleteBlobs(clients.slice(0, 1));
+          c.note(
+            "deletes",
+            response.subResponses.map(({ status, errorCode }) => `${status} ${errorCode}`),
+          );
+        });
+        for (const name of ["b1", "b2"]) await c.raw({ path: `/${c.container}/${name}`, label: `read ${name} again` });
+      },
+    },
+    {
       name: "batch: malformed",
       run: async (c) => {
         const type = "multipart/mixed; boundary=batch_c0ffee";

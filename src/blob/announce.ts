@@ -1,0 +1,178 @@
+/**
+ * Which changes are announced before they leave for the lake, how widely, and what is done after the lake's answer.
+ * Whoever may change a blob makes what is known of it void; whoever certainly may not must not be able to: a mark on an
+ * immutable path costs what flash holds of it.
+ *
+ * - A request without any credential changes nothing in Azure: it is announced only if the lake did it nevertheless.
+ * - A request whose credential is false by the account's keys moves the generations, and is marked only if the lake
+ *   did not refuse it (its keys may be newer than those known here).
+ * - Any other is marked durably before it leaves, on immutable paths.
+ */
+import { asForebayError, ForebayError, hasCode } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import { beginChange, type Change } from "../engine/change.ts";
+import { mayBeImmutable, resolvePolicy } from "../engine/policy.ts";
+import { headerOf } from "../http/types.ts";
+import { batchTargets } from "./batch.ts";
+import type { Front } from "./front.ts";
+import { ODD_BATCH, type TouchedScope, touchedBy } from "./operations.ts";
+import type { Placed } from "./respond.ts";
+import { credentialKind, judge } from "./verdict.ts";
+
+/**
+ * How far a request's credential is believed. `none`: it has none. `false`: its own account's keys say no. `open`: it
+ * is good, or only the lake can say.
+ */
+type Standing = "none" | "false" | "open";
+
+/** What became of a change in the lake. */
+export type Outcome =
+  /** The lake answered. */
+  | { readonly kind: "answered"; readonly status: number }
+  /** No answer came. */
+  | { readonly kind: "lost"; readonly sent: "nothing" | "part" | "all" };
+
+/** A change that was announced, and whether it was marked durably. */
+interface Announced {
+  readonly scope: TouchedScope;
+  readonly marked: boolean;
+  readonly change: Change | null;
+}
+
+/** The changes of one request, announced. */
+export interface Announcement {
+  /** Whether the lake's answer is to be had even when the client left: what the lake says decides over a mark. */
+  readonly awaitsAnswer: boolean;
+  /**
+   * Ends the changes. What is an immutable path and bears no mark yet gets it now: what was read of it meanwhile must
+   * not come back with a power loss. Rejects when that mark cannot be had.
+   */
+  conclude(outcome: Outcome): Promise<void>;
+}
+
+/**
+ * Moves the generations of whatever the request may change, and marks it where that is due.
+ *
+ * @param batchBody The body of a batch as the client sent it, else null.
+ */
+export async function announce(placed: Placed, batchBody: Uint8Array | null): Promise<Announcement> {
+  const { front } = placed;
+  const scopes = scopesOf(placed, batchBody);
+  const standing = scopes.length === 0 ? "open" : standingOf(placed, scopes);
+  const announced: Announced[] = [];
+  try {
+    for (const scope of scopes) {
+      const marked = standing === "open" && touchesImmutable(front, scope);
+      const change = standing === "none" ? null : await beginChange(front.engine, scope, marked);
+      announced.push({ scope, marked, change });
+    }
+  } catch (caught) {
+    for (const { change } of announced) change?.end("known");
+    if (hasCode(caught, "cancelled")) throw caught;
+    throw unmarkable(front, caught);
+  }
+  return {
+    awaitsAnswer: standing === "false",
+    conclude: (outcome) => conclude(front, standing, announced, outcome),
+  };
+}
+
+async function conclude(
+  front: Front,
+  standing: Standing,
+  announced: readonly Announced[],
+  outcome: Outcome,
+): Promise<void> {
+  const known = isKnown(outcome) ? "known" : "unknown";
+  for (const { change } of announced) change?.end(known);
+  if (!mayHaveChanged(standing, outcome)) return;
+  for (const { scope, marked } of announced) {
+    if (marked) continue;
+    const immutable = touchesImmutable(front, scope);
+    if (!immutable && standing !== "none") continue;
+    try {
+      (await beginChange(front.engine, scope, immutable)).end(known);
+    } catch (caught) {
+      throw unmarkable(front, caught);
+    }
+  }
+}
+
+/** Whether the lake is done with a request for certain. */
+function isKnown(outcome: Outcome): boolean {
+  return outcome.kind === "answered" ? outcome.status < 500 : outcome.sent === "nothing";
+}
+
+/** Whether a change may have happened that is not marked yet. */
+function mayHaveChanged(standing: Standing, outcome: Outcome): boolean {
+  if (outcome.kind === "answered") {
+    if (standing === "open") return true;
+    return outcome.status < 400 || (standing === "false" && outcome.status >= 500);
+  }
+  // A false request that its own client broke off midway is not believed; one that the lake has whole may be.
+  if (standing === "false") return outcome.sent === "all";
+  return standing === "open" && outcome.sent !== "nothing";
+}
+
+function unmarkable(front: Front, cause: unknown): ForebayError {
+  const reason = asForebayError(cause).message;
+  front.engine.log("error", "a change of an immutable path could not be marked on flash", { reason });
+  return new ForebayError("overloaded", "a change of an immutable path could not be marked on flash", { cause });
+}
+
+function standingOf(placed: Placed, scopes: readonly TouchedScope[]): Standing {
+  const { front, exchange, query, target, operation, lake } = placed;
+  const { headers, method } = exchange.head;
+  // Every SAS has a `sig`, in whatever way it is written.
+  if (credentialKind(headers, query) === "anonymous" && !mentions(query.raw, "sig")) return "none";
+  if (!scopes.some((scope) => touchesImmutable(front, scope))) return "open";
+  const { verdict } = judge({
+    method,
+    target,
+    query,
+    headers,
+    operation: operation.name,
+    keys: lake.keys,
+    nowMs: front.engine.clock.wallMs(),
+    clientAddress: exchange.remoteAddress,
+    secure: exchange.secure,
+    policies: front.storedPolicies,
+  });
+  return verdict === "no" ? "false" : "open";
+}
+
+/** Whether a raw query has `word` (lower case) somewhere, in any case of letters and however encoded. */
+function mentions(rawQuery: string, word: string): boolean {
+  const decoded = rawQuery.replace(/%([0-9a-f]{2})/gi, (_, code: string) =>
+    String.fromCharCode(Number.parseInt(code, 16)),
+  );
+  return decoded.toLowerCase().includes(word);
+}
+
+function touchesImmutable(front: Front, scope: TouchedScope): boolean {
+  const table = front.policies();
+  if (scope.container === null || scope.blob === null) return mayBeImmutable(table, scope.account, scope.container);
+  return resolvePolicy(table, scope.account, scope.container, scope.blob).maxStaleMs === "immutable";
+}
+
+function scopesOf(placed: Placed, batchBody: Uint8Array | null): TouchedScope[] {
+  const scopes = batchBody === null ? null : batchScopes(placed, batchBody);
+  if (scopes !== null) return scopes;
+  const single = touchedBy(placed.operation, placed.target);
+  return single === null ? [] : [single];
+}
+
+/** What the parts of a batch change; null when that is not certain: then the batch's own scope counts. */
+function batchScopes(placed: Placed, body: Uint8Array): TouchedScope[] | null {
+  if (placed.operation.name === ODD_BATCH) return null;
+  const { headers } = placed.exchange.head;
+  if (headerOf(headers, "content-encoding") !== undefined) return null;
+  const type = headerOf(headers, "content-type");
+  const parts = batchTargets(body, type, headerOf(headers, "host"), placed.front.accounts());
+  if (parts === null || parts.length > limits.batchPartsMax) return null;
+  const scopes = new Map<string, TouchedScope>();
+  for (const { touched } of parts) {
+    if (touched !== null) scopes.set(JSON.stringify([touched.account, touched.container, touched.blob]), touched);
+  }
+  return [...scopes.values()];
+}
