@@ -1,10 +1,10 @@
 /** Get Blob and Get Blob Properties from flash: who asks, what for, and the answer's head. */
 
-import { ForebayError, hasCode } from "../base/errors.ts";
+import { asForebayError, ForebayError, hasCode } from "../base/errors.ts";
 import { resolvePolicy } from "../engine/policy.ts";
 import { observeLatency } from "../engine/stats.ts";
 import type { Judgement, ReadOutcome, ReadRequest, Serve } from "../engine/types.ts";
-import { headerOf, type RawHeaders } from "../http/types.ts";
+import { type BodySource, headerOf, type RawHeaders, type Segment } from "../http/types.ts";
 import type { BlobKey, Credential } from "../lake/types.ts";
 import { evaluateConditions, unconditional } from "./conditions.ts";
 import { formatHttpDate, parseIsoMs } from "./dates.ts";
@@ -144,7 +144,7 @@ function finish(placed: Placed, asked: HitAble, key: BlobKey, outcome: ReadOutco
   const { stats } = front.engine;
   switch (outcome.kind) {
     case "serve":
-      return serve(placed, asked, outcome).catch((error: unknown) => {
+      return serveAny(placed, asked, outcome).catch((error: unknown) => {
         // What flash cannot give is fetched anew the next time.
         if (hasCode(error, "flash-failed", "gone")) front.reader.unreadable(key);
         throw error;
@@ -158,6 +158,35 @@ function finish(placed: Placed, asked: HitAble, key: BlobKey, outcome: ReadOutco
       stats.unavailable++;
       return failed(front, exchange, placed.startedAtMs, new ForebayError("lake-unreachable", outcome.why));
   }
+}
+
+/** Sends what the engine gives. Never throws but by its promise, and lets go of the body in any case. */
+async function serveAny(placed: Placed, asked: HitAble, serving: Serve): Promise<void> {
+  const { body } = serving;
+  if (serving.temperature !== "hit" && body !== null) return serveFilling(placed, asked, serving, body);
+  return serve(placed, asked, serving);
+}
+
+/**
+ * Sends a body that is still being filled, once its first piece is there: a version that changed in the lake meanwhile
+ * is found out before the head has left, and the lake then answers the request itself.
+ */
+async function serveFilling(placed: Placed, asked: HitAble, serving: Serve, body: BodySource): Promise<void> {
+  let first: Segment | null;
+  try {
+    first = await body.next();
+  } catch (error) {
+    body.close();
+    if (hasCode(error, "cancelled")) throw error;
+    return forwardRequest(placed, `fill-${asForebayError(error).code}`);
+  }
+  let primed = true;
+  const next = (): ReturnType<BodySource["next"]> => {
+    if (!primed) return body.next();
+    primed = false;
+    return first;
+  };
+  return serve(placed, asked, { ...serving, body: { lengthBytes: body.lengthBytes, next, close: () => body.close() } });
 }
 
 /** Sends bytes under the lake's headers; ids and date are of this answer. */

@@ -42,10 +42,11 @@ export async function keptWhole(response: ClientResponse, clientRequestId: strin
   return answerOf(response.head, Buffer.concat(pieces), clientRequestId);
 }
 
-/** The same answer as said to another request: the lake returns each its own `x-ms-client-request-id`. */
+/** The same answer as said to another request: a lake that returns `x-ms-client-request-id` returns each its own. */
 export function answerOf(head: ResponseHead, bytes: Uint8Array, clientRequestId: string | undefined): Kept {
   const headers = head.headers.filter((_, i) => !isNamed(head.headers[i & ~1] as string, "x-ms-client-request-id"));
-  if (clientRequestId !== undefined) headers.push("x-ms-client-request-id", clientRequestId);
+  const echoes = headers.length < head.headers.length;
+  if (echoes && clientRequestId !== undefined) headers.push("x-ms-client-request-id", clientRequestId);
   return { response: { head: { ...head, headers }, body: bodyOf(bytes) }, bytes };
 }
 
