@@ -17,8 +17,10 @@ interface Step {
   readonly report?: string;
 }
 
-const FUZZ_CASES = "20000";
-const CRASH_ROUNDS = "6";
+const CODEC_CASES = "10000";
+/** Simulated histories beside those of `npm test`; some eight a second. */
+const HISTORY_CASES = "200";
+const CRASH_ROUNDS = "50";
 
 function steps(folder: string): Step[] {
   const list: Step[] = [{ name: "check", minutesMax: 6, command: [BUN, "scripts/check.ts"] }];
@@ -28,8 +30,9 @@ function steps(folder: string): Step[] {
   list.push({ name: "test", minutesMax: 10, command: [BUN, "test", ...junit, ...quick], report });
   if (existsSync("tests/conformance")) list.push(conformance(folder));
   const suites = [
-    ["crash", 6, ["--rounds", CRASH_ROUNDS]],
-    ["fuzz", 6, ["--cases", FUZZ_CASES]],
+    ["crash", 8, ["--rounds", CRASH_ROUNDS]],
+    ["fuzz", 3, ["--only", "http", "--cases", CODEC_CASES]],
+    ["fuzz", 6, ["--only", "history", "--cases", HISTORY_CASES]],
   ] as const;
   for (const [name, minutesMax, args] of suites) {
     if (programsOf(name).length > 0) list.push({ name, minutesMax, command: [BUN, "scripts/suite.ts", name, ...args] });

@@ -20,7 +20,7 @@ afterAll(() => world.stop());
 
 function suite(subject: ConformanceCase): void {
   if (subject.needs?.includes("real-lake") === true && !isRealLake) {
-    test.skip(`${subject.name}: needs a real account`, () => {});
+    // Azurite's own answer is broken there: only a real account can be compared with (--lake).
     return;
   }
   const https = subject.needs?.includes("https") === true;
@@ -50,7 +50,9 @@ function suite(subject: ConformanceCase): void {
     CASE_TIMEOUT_MS,
   );
   const repeatable = subject.readOnly === true || subject.change !== undefined;
-  test.skipIf(missing || selfTest || !repeatable)(
+  // Cases that change things in ways of their own have no strict form.
+  if (!repeatable || selfTest) return;
+  test.skipIf(missing)(
     `${subject.name}: Forebay, strict, two servers`,
     async () => {
       const lake = await world.lake({ https });
