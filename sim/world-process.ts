@@ -144,7 +144,8 @@ export function createKeeperLink(parts: {
       awaitBlock: (...args) => call((keeper) => keeper.awaitBlock(...args)),
       drop: (...args) => call((keeper) => keeper.drop(...args)),
       markChange: (scope) => call((keeper) => keeper.markChange(scope)),
-      unmarkChange: (mark) => call((keeper) => keeper.unmarkChange(mark)),
+      unmarkChange: (mark, happened) => call((keeper) => keeper.unmarkChange(mark, happened)),
+      peek: (key) => call((keeper) => keeper.peek(key)),
       reportFailure: (message) => call((keeper) => keeper.reportFailure(message)),
     },
     join: (peer) => {

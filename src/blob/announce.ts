@@ -1,7 +1,6 @@
 /**
  * Which changes are announced before they leave for the lake, how widely, and what is done after the lake's answer.
- * Whoever may change a blob makes what is known of it void; whoever certainly may not must not be able to: a mark on an
- * immutable path costs what flash holds of it.
+ * Whoever changes a blob makes what is known of it void; whoever is refused by the lake costs others a check at most.
  *
  * - A request without any credential changes nothing in Azure: it is announced only if the lake did it nevertheless.
  * - A request whose credential is false by the account's keys moves the generations, and is marked only if the lake
@@ -10,7 +9,7 @@
  */
 import { asForebayError, ForebayError, hasCode } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
-import { beginChange, type Change } from "../engine/change.ts";
+import { beginChange, type Change, type ChangeEnd } from "../engine/change.ts";
 import { mayBeImmutable, resolvePolicy } from "../engine/policy.ts";
 import { headerOf } from "../http/types.ts";
 import { batchTargets } from "./batch.ts";
@@ -67,12 +66,12 @@ export async function announce(placed: Placed, batchBody: Uint8Array | null): Pr
       announced.push({ scope, marked, change });
     }
   } catch (caught) {
-    for (const { change } of announced) change?.end("known");
+    for (const { change } of announced) change?.end("refused");
     if (hasCode(caught, "cancelled")) throw caught;
     throw unmarkable(front, caught);
   }
   return {
-    awaitsAnswer: standing === "false",
+    awaitsAnswer: standing === "false" || announced.some(({ marked }) => marked),
     conclude: (outcome) => conclude(front, standing, announced, outcome),
   };
 }
@@ -83,30 +82,32 @@ async function conclude(
   announced: readonly Announced[],
   outcome: Outcome,
 ): Promise<void> {
-  const known = isKnown(outcome) ? "known" : "unknown";
-  for (const { change } of announced) change?.end(known);
+  const end = endOf(outcome);
+  for (const { change } of announced) change?.end(end);
   if (!mayHaveChanged(standing, outcome)) return;
   for (const { scope, marked } of announced) {
     if (marked) continue;
     const immutable = touchesImmutable(front, scope);
     if (!immutable && standing !== "none") continue;
     try {
-      (await beginChange(front.engine, scope, immutable)).end(known);
+      (await beginChange(front.engine, scope, immutable)).end(end);
     } catch (caught) {
       throw unmarkable(front, caught);
     }
   }
 }
 
-/** Whether the lake is done with a request for certain. */
-function isKnown(outcome: Outcome): boolean {
-  return outcome.kind === "answered" ? outcome.status < 500 : outcome.sent === "nothing";
+/** What the outcome says about the change. A lake that grew tired of waiting (408) says nothing certain. */
+function endOf(outcome: Outcome): ChangeEnd {
+  if (outcome.kind === "lost") return outcome.sent === "nothing" ? "refused" : "unknown";
+  if (outcome.status >= 500 || outcome.status === 408) return "unknown";
+  return outcome.status < 400 ? "done" : "refused";
 }
 
 /** Whether a change may have happened that is not marked yet. */
 function mayHaveChanged(standing: Standing, outcome: Outcome): boolean {
   if (outcome.kind === "answered") {
-    if (standing === "open") return true;
+    if (standing === "open") return endOf(outcome) !== "refused";
     return outcome.status < 400 || (standing === "false" && outcome.status >= 500);
   }
   // A false request that its own client broke off midway is not believed; one that the lake has whole may be.

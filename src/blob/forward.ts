@@ -99,7 +99,11 @@ interface Watched {
 
 function watch(source: BodySource | null): Watched {
   // Without bytes of a body the request's head is all of it, and when that left is not seen here.
-  if (source === null || source.lengthBytes === 0) return { source, progress: () => "all" };
+  if (source === null) return { source, progress: () => "all" };
+  if (source.lengthBytes === 0) {
+    // Nothing is to be had of the client, so that it may leave.
+    return { source: { lengthBytes: 0, next: () => null, close: () => source.close() }, progress: () => "all" };
+  }
   let progress: "nothing" | "part" | "all" = "nothing";
   let left = source.lengthBytes ?? Number.POSITIVE_INFINITY;
   return {

@@ -6,10 +6,15 @@
 import type { ChangeScope } from "../flash/types.ts";
 import type { EngineContext } from "./context.ts";
 
+/**
+ * What became of a change: `done`, or the lake may have done it and is not at work on it any more; `refused`, it
+ * certainly did not happen; `unknown`, it was given up: it may have happened or may yet.
+ */
+export type ChangeEnd = "done" | "refused" | "unknown";
+
 /** A change under way. */
 export interface Change {
-  /** After the lake's answer (`known`), or after it was given up (`unknown`: it may have happened or may yet). */
-  end(outcome: "known" | "unknown"): void;
+  end(how: ChangeEnd): void;
 }
 
 /** Announces a change. Rejects (nothing was announced) when a durable mark is needed and cannot be had. */
@@ -19,12 +24,12 @@ export async function beginChange(context: EngineContext, scope: ChangeScope, im
   generations.move(scope);
   let ended = false;
   return {
-    end: (outcome) => {
+    end: (how) => {
       if (ended) return;
       ended = true;
       generations.move(scope);
       // An unknown outcome keeps its mark until that lapses: the lake may still be at work on it.
-      if (mark !== null && outcome === "known") void keeper.unmarkChange(mark).catch(() => {});
+      if (mark !== null && how !== "unknown") void keeper.unmarkChange(mark, how === "done").catch(() => {});
     },
   };
 }

@@ -7,6 +7,7 @@ import { limits } from "../base/limits.ts";
 import type { Variant } from "../flash/types.ts";
 import type { BodySource, RawHeaders } from "../http/types.ts";
 import { type BlobKey, keyText } from "../lake/types.ts";
+import { askInTime } from "./asking.ts";
 import { directBody, fillingBody, presentBody } from "./body.ts";
 import type { EngineContext } from "./context.ts";
 import { createFiller, type Filler } from "./fill.ts";
@@ -68,12 +69,36 @@ export function createReader(context: EngineContext): Reader {
 function read(reading: Reading, request: ReadRequest): ReadOutcome | Promise<ReadOutcome> {
   const key = keyText(request.key);
   if (!reading.verdicts.holds(request)) return askThenRead(reading, request, key);
+  return lookUpAndServe(reading, request, key);
+}
+
+/** The way of a hit: no promise on it. */
+function lookUpAndServe(reading: Reading, request: ReadRequest, key: string): ReadOutcome | Promise<ReadOutcome> {
   const version = find(reading, key);
-  if (version !== null && isFresh(reading.context, request, version)) {
-    const outcome = serveVersion(reading, request, version, null);
-    if (outcome !== null) return outcome;
+  if (version === null || !isFresh(reading.context, request, version)) return resolveAndServe(reading, request, key);
+  if (!isWholeHere(request, version)) return catchUpAndServe(reading, request, version);
+  return serveVersion(reading, request, version, null) ?? resolveAndServe(reading, request, key);
+}
+
+/** Whether all that the request asks for is on flash, as far as this server knows. */
+function isWholeHere({ form, range }: ReadRequest, version: CachedVersion): boolean {
+  if (version.complete || form === "head") return true;
+  const first = Math.min(range?.first ?? 0, version.sizeBytes);
+  const end = Math.min((range?.last ?? version.sizeBytes) + 1, version.sizeBytes);
+  return version.readableBytes(first, end) >= end - first;
+}
+
+/** Serves what other servers may have brought meanwhile: the keeper hears of it before the index has it. */
+async function catchUpAndServe(reading: Reading, request: ReadRequest, version: CachedVersion): Promise<ReadOutcome> {
+  const { keeper } = reading.context;
+  try {
+    const record = await keeper.peek(version.key);
+    if (record?.id === version.id) version.learn(record);
+  } catch {
+    // Without the keeper, what this server knows has to do.
   }
-  return resolveAndServe(reading, request, key);
+  const outcome = isFresh(reading.context, request, version) ? serveVersion(reading, request, version, null) : null;
+  return outcome ?? resolveAndServe(reading, request, version.key);
 }
 
 /** What this server knows of `key`, looking into the index when its own memory may be out of date. */
@@ -117,7 +142,7 @@ async function askThenRead(reading: Reading, request: ReadRequest, key: string):
   const askedAtMs = context.clock.monotonicMs();
   context.stats.verdictsAsked++;
   try {
-    const response = await request.lake.read({
+    const response = await askInTime(context.clock, request.lake, {
       key: request.key,
       method: request.form === "head" ? "HEAD" : "GET",
       range: request.form === "head" ? undefined : { first: 0, last: 0 },
@@ -135,12 +160,7 @@ async function askThenRead(reading: Reading, request: ReadRequest, key: string):
     return { kind: "unavailable", why: "the lake could not be asked whether this caller may read" };
   }
   reading.verdicts.remember(request, askedAtMs);
-  const version = find(reading, key);
-  if (version !== null && isFresh(context, request, version)) {
-    const outcome = serveVersion(reading, request, version, null);
-    if (outcome !== null) return outcome;
-  }
-  return resolveAndServe(reading, request, key);
+  return lookUpAndServe(reading, request, key);
 }
 
 async function resolveAndServe(reading: Reading, request: ReadRequest, key: string): Promise<ReadOutcome> {

@@ -139,7 +139,7 @@ describe("why a version is refused", () => {
     const keeper = await w.start();
     const mark = await w.clock.settle(keeper.markChange({ account: "a", container: "c", blob: null }));
     expect(await attempt(w, keeper, BLOCK, false)).toEqual({ kind: "refused", reason: "changing" });
-    await keeper.unmarkChange(mark);
+    await keeper.unmarkChange(mark, true);
     expect((await attempt(w, keeper, BLOCK, false)).kind).toBe("record");
     await keeper.stop();
   });
@@ -370,6 +370,25 @@ describe("starting", () => {
     expect(again.stats().marks).toBe(0);
     expect(typeof (await w.publish(again, "a/c/blob", "e2", BLOCK))).toBe("object");
     await again.stop();
+  });
+
+  test("a change that the lake refused costs nothing, one that happened what it may have replaced", async () => {
+    const w = world();
+    const keeper = await w.start();
+    const index = (): boolean => w.index.reader().lookup("a/c/blob") !== null;
+    const ends = [
+      { happened: false, kept: true },
+      { happened: true, kept: false },
+    ];
+    await store(w, keeper, "a/c/blob");
+    await w.clock.settle(keeper.flush());
+    for (const { happened, kept } of ends) {
+      const mark = await w.clock.settle(keeper.markChange({ account: "a", container: null, blob: null }));
+      expect(index()).toBe(true);
+      await w.clock.settle(keeper.unmarkChange(mark, happened));
+      expect([happened, index(), keeper.stats().marks]).toEqual([happened, kept, 0]);
+    }
+    await keeper.stop();
   });
 
   test("an index that fails, or a folder that vanishes, asks for a new keeper", async () => {

@@ -122,6 +122,10 @@ function start(parts: Parts): LocalFlashKeeper {
       open();
       return leases.acquire(request);
     },
+    peek: async (key) => {
+      open();
+      return versions.peek(key);
+    },
     publish: async (publication) => {
       open();
       const lease = leases.find(publication.lease);
@@ -174,9 +178,10 @@ function start(parts: Parts): LocalFlashKeeper {
       health.check();
       return marks.mark(scope);
     },
-    unmarkChange: async (mark) => {
+    unmarkChange: async (mark, happened) => {
       open();
-      marks.unmark(mark);
+      if (happened) await marks.settle(mark);
+      else marks.unmark(mark);
     },
     reportFailure: async (message) => {
       open();

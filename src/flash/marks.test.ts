@@ -8,17 +8,19 @@ test("a narrow mark beside a wide one: no commit between the pages brings back w
     for (let i = 0; i < 2100; i++) expect(await w.publish(keeper, `a/wide/${i}`, "e", 10)).toBeObject();
     await w.clock.settle(keeper.flush());
     expect(await w.publish(keeper, "a/fixed/x", "old", 10)).toBeObject();
-    const marks = [
-      keeper.markChange({ account: "a", container: "wide", blob: null }),
-      keeper.markChange({ account: "a", container: "fixed", blob: "x" }),
+    const scopes = [
+      { account: "a", container: "wide", blob: null },
+      { account: "a", container: "fixed", blob: "x" },
     ];
+    const marks = await w.clock.settle(Promise.all(scopes.map((scope) => keeper.markChange(scope))));
+    const ends = marks.map((mark) => keeper.unmarkChange(mark, true));
     // A commit at every place between the pages.
     const commit = new Promise<void>((resolve) => {
       const nest = (left: number): void =>
         void w.clock.after(0, () => (left > 0 ? nest(left - 1) : void keeper.flush().then(resolve)));
       nest(depth);
     });
-    await w.clock.settle(Promise.all([...marks, commit]));
+    await w.clock.settle(Promise.all([...ends, commit]));
     const reader = w.index.reader();
     expect([depth, reader.lookup("a/fixed/x"), reader.lookup("a/wide/7")]).toEqual([depth, null, null]);
     w.powerLoss();

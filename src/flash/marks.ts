@@ -1,10 +1,12 @@
 /**
- * Marks of changes under way. Before a change to an immutable path leaves for the lake, everything known in its scope
- * is forgotten and the mark stands on stable storage: after a power loss nobody serves what the change may have
- * replaced, and nothing read meanwhile is kept. Marks that nobody takes back lapse.
+ * Marks of changes under way. Before a change to an immutable path leaves for the lake, a mark of its scope stands on
+ * stable storage: while it does, nothing read is kept, and whoever starts with it forgets the scope first. So after a
+ * power loss nobody serves what the change may have replaced. A change that may have happened ends by forgetting its
+ * scope, and only then the mark; one that the lake refused costs nothing. Marks that nobody takes back lapse, as changes
+ * that may have happened.
  *
  * Marks that come together share one durable transaction. A wide scope is forgotten in pages, so that others get
- * their turn; the mark is given when the last page is durable.
+ * their turn.
  */
 import { asForebayError } from "../base/errors.ts";
 import { type KeeperCore, takeOut, takeOutForgotten } from "./core.ts";
@@ -16,10 +18,13 @@ const PAGE_VERSIONS = 1_000;
 
 export interface Marks {
   mark(scope: ChangeScope): Promise<number>;
+  /** Ends the mark of a change that did not happen. */
   unmark(id: number): void;
+  /** Ends the mark of a change that may have happened: its scope is forgotten first. Rejects when the index fails. */
+  settle(id: number): Promise<void>;
   /** Whether a change to the blob `key` may be under way. */
   covers(key: string): boolean;
-  /** Takes back marks that are too old. */
+  /** Settles marks that are too old. */
   lapse(): void;
   readonly size: number;
 }
@@ -28,6 +33,8 @@ interface Mark {
   readonly id: number;
   readonly scope: string;
   readonly lapsesAtMs: number;
+  /** Its scope is being forgotten. */
+  settling: boolean;
 }
 
 interface Waiting {
@@ -66,7 +73,7 @@ export function createMarks(core: KeeperCore, ids: IdSource, changed: () => void
   let waiting: Waiting[] = [];
 
   const add = (id: number, scope: string): Mark => {
-    const mark = { id, scope, lapsesAtMs: clock.monotonicMs() + bounds.changeMarkTtlMs };
+    const mark = { id, scope, lapsesAtMs: clock.monotonicMs() + bounds.changeMarkTtlMs, settling: false };
     marks.set(id, mark);
     covered.set(scope, (covered.get(scope) ?? 0) + 1);
     return mark;
@@ -88,51 +95,55 @@ export function createMarks(core: KeeperCore, ids: IdSource, changed: () => void
     core.counts.dropped.marked += gone.length;
   };
   /** What was published and not yet committed stands in memory alone: no commit may bring it into the index any more. */
-  const forgetUncommitted = (): void => {
+  const forgetUncommitted = (scope: string): void => {
     for (const version of [...core.versions.all()]) {
-      if (!covers(version.key) || version.inIndex) continue;
+      if (version.inIndex || !scopesOf(version.key).includes(scope)) continue;
       core.retirement.queue(takeOut(core, version));
       core.counts.dropped.marked++;
     }
   };
-  /** Whatever of the covered ones is still in memory, wherever it stands. */
-  const forgetActive = (): void => {
-    forgetUncommitted();
-    const left = [...core.versions.all()].filter((version) => covers(version.key));
+  /** Whatever of the scope is still in memory, wherever it stands. */
+  const forgetActive = (scope: string): void => {
+    const left = [...core.versions.all()].filter((version) => scopesOf(version.key).includes(scope));
     if (left.length === 0) return;
-    retire(index.change(true, (changes) => left.flatMap(({ id }) => changes.forget(id) ?? [])));
+    retire(index.change(false, (changes) => left.flatMap(({ id }) => changes.forget(id) ?? [])));
   };
   const covers = (key: string): boolean => covered.size > 0 && scopesOf(key).some((scope) => covered.has(scope));
 
-  const writeGroup = async (): Promise<void> => {
+  const writeGroup = (): void => {
     const group = waiting;
     waiting = [];
     try {
-      let wide: string[] = [];
       const expiresWallMs = clock.wallMs() + bounds.changeMarkTtlMs;
-      const pages = index.change(true, (changes) => {
+      index.change(true, (changes) => {
         for (const { mark } of group) changes.mark(mark, expiresWallMs);
-        return group.map(({ mark }) => ({ scope: mark.scope, ...forgetPage(changes, mark.scope) }));
       });
-      for (const page of pages) retire(page.gone);
-      // At once: a commit may come between the pages of a wide scope.
-      forgetUncommitted();
-      wide = pages.filter((page) => page.more).map((page) => page.scope);
-      while (wide.length > 0) {
-        await clock.sleep(0);
-        const scope = wide.shift() ?? "";
-        const page = index.change(true, (changes) => forgetPage(changes, scope));
-        retire(page.gone);
-        if (page.more) wide.push(scope);
-      }
-      forgetActive();
-      changed();
       for (const { mark, resolve } of group) resolve(mark.id);
     } catch (error) {
       for (const { mark, reject } of group) {
         remove(mark);
         reject(asForebayError(error));
       }
+    }
+  };
+  /** Nothing of this need be durable: as long as the mark is, whoever starts with it forgets the scope. */
+  const settle = async (mark: Mark): Promise<void> => {
+    if (mark.settling) return;
+    mark.settling = true;
+    try {
+      forgetUncommitted(mark.scope);
+      for (;;) {
+        const page = index.change(false, (changes) => forgetPage(changes, mark.scope));
+        retire(page.gone);
+        if (!page.more) break;
+        await clock.sleep(0);
+      }
+      forgetActive(mark.scope);
+      unmark(mark);
+      changed();
+    } finally {
+      // When the index failed, the mark stands until it lapses.
+      mark.settling = false;
     }
   };
 
@@ -149,7 +160,7 @@ export function createMarks(core: KeeperCore, ids: IdSource, changed: () => void
 
   const unmark = (mark: Mark): void => {
     remove(mark);
-    // Not durable: a mark that comes back with a power loss lapses.
+    // Not durable: a mark that comes back with a power loss costs its scope, and lapses.
     index.change(false, (changes) => changes.unmark(mark.id));
   };
   return {
@@ -158,19 +169,25 @@ export function createMarks(core: KeeperCore, ids: IdSource, changed: () => void
       const mark = add(ids.next(), scopeText(scope));
       return new Promise((resolve, reject) => {
         waiting.push({ mark, resolve, reject });
-        if (waiting.length === 1) clock.after(0, () => void writeGroup());
+        if (waiting.length === 1) clock.after(0, writeGroup);
       });
     },
     unmark: (id) => {
       const mark = marks.get(id);
-      if (mark !== undefined) unmark(mark);
+      if (mark !== undefined && !mark.settling) unmark(mark);
+    },
+    settle: async (id) => {
+      const mark = marks.get(id);
+      if (mark !== undefined) await settle(mark);
     },
     covers,
     lapse: () => {
       for (const mark of [...marks.values()]) {
         if (mark.lapsesAtMs > clock.monotonicMs()) break;
         core.log("warn", "a change was announced and never ended: its mark lapsed", { scope: mark.scope });
-        unmark(mark);
+        settle(mark).catch((error) => {
+          core.log("warn", "a mark that lapsed stays", { scope: mark.scope, cause: asForebayError(error).message });
+        });
       }
     },
     get size() {

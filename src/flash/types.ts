@@ -126,6 +126,8 @@ export interface FlashKeeper {
   acquire(request: AcquireRequest): Promise<Acquired>;
   /** Ends a lease with what the lake said; a version with another ETag takes the old one's place. */
   publish(publication: Publication): Promise<Published>;
+  /** What is known of a blob now, blocks included that are not durable yet. */
+  peek(key: string): Promise<VersionRecord | null>;
   /** Ends a lease without result: the next one waiting gets it, or all of them when it ends `alone`. */
   abandon(lease: number, how?: LeaseEnd): Promise<void>;
   /** Claims blocks [first, first + count) of a version. Null: the version is gone. */
@@ -139,11 +141,13 @@ export interface FlashKeeper {
   /** Forgets a version (null: whichever there is): deleted in the lake, or found bad. */
   drop(key: string, versionId: number | null, reason: "deleted" | "bad" | "changed"): Promise<void>;
   /**
-   * Before a change to an `immutable` path leaves: forgets what is known in `scope`, durably, and refuses to keep
-   * anything of it until {@link unmarkChange} with the same mark, or until the mark lapses. Resolves with the mark.
+   * Before a change to an `immutable` path leaves: notes durably that what is known in `scope` may not outlive this
+   * run, and keeps nothing new of it until {@link unmarkChange} with the same mark, or until the mark lapses. Resolves
+   * with the mark.
    */
   markChange(scope: ChangeScope): Promise<number>;
-  unmarkChange(mark: number): Promise<void>;
+  /** Ends a mark. `happened`: whether the lake may have done it; then what is known in its scope is forgotten. */
+  unmarkChange(mark: number, happened: boolean): Promise<void>;
   /** A read or write of the flash failed at a server. */
   reportFailure(message: string): Promise<void>;
 }

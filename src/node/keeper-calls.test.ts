@@ -24,6 +24,7 @@ function recorder(): { keeper: FlashKeeper; calls: unknown[] } {
     drop: note("drop", undefined),
     markChange: note("markChange", 7),
     unmarkChange: note("unmarkChange", undefined),
+    peek: note("peek", null),
     reportFailure: note("reportFailure", undefined),
   };
   return { keeper, calls };
@@ -62,7 +63,8 @@ test("every method crosses with its arguments in order", async () => {
   await remote.drop("a/b/c", null, "deleted");
   const scope = { account: "a", container: "b", blob: null };
   expect(await remote.markChange(scope)).toBe(7);
-  await remote.unmarkChange(7);
+  await remote.unmarkChange(7, true);
+  expect(await remote.peek("a/c/b")).toBeNull();
   await remote.reportFailure("broken");
   expect(calls).toEqual([
     ["acquire", request],
@@ -74,7 +76,8 @@ test("every method crosses with its arguments in order", async () => {
     ["awaitBlock", 4, 6],
     ["drop", "a/b/c", null, "deleted"],
     ["markChange", scope],
-    ["unmarkChange", 7],
+    ["unmarkChange", 7, true],
+    ["peek", "a/c/b"],
     ["reportFailure", "broken"],
   ]);
   expect(calls.length).toBe(Object.keys(keeper).length);

@@ -18,6 +18,7 @@ const METHODS = [
   "drop",
   "markChange",
   "unmarkChange",
+  "peek",
   "reportFailure",
 ] as const satisfies readonly (keyof FlashKeeper)[];
 
@@ -41,6 +42,7 @@ export function remoteKeeper(peer: () => Peer | null): FlashKeeper {
     drop: (...args) => call("drop", args),
     markChange: (...args) => call("markChange", args),
     unmarkChange: (...args) => call("unmarkChange", args),
+    peek: (...args) => call("peek", args),
     reportFailure: (...args) => call("reportFailure", args),
   };
 }

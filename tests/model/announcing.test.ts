@@ -119,6 +119,29 @@ test("a false signature costs a check at most, though its client leaves midway",
   it.world.end();
 });
 
+test("a token that only the lake can judge costs a check at most, though its client leaves", async () => {
+  const it = await stage();
+  const versions = () => it.world.keeper()?.stats().versions;
+  const madeUp = ["Authorization", "Bearer made-up", "x-ms-blob-type", "BlockBlob"];
+  for (const target of ["imm/b1", "imm/b2?comp=metadata", "imm?restype=container"]) {
+    const status = await it.send("PUT", `/${SIM_ACCOUNT}/${target}`, ["Content-Length", "0", ...madeUp]);
+    expect(status).toBeGreaterThanOrEqual(400);
+  }
+  const { way } = it.world.lake;
+  const usualMs = way.travelMsMax;
+  way.travelMsMax = 400;
+  for (let i = 0; i < 10; i++) {
+    await it.send("PUT", `/${SIM_ACCOUNT}/imm/b3`, ["Content-Length", "0", ...madeUp], { leaveAfterMs: 40 });
+  }
+  way.travelMsMax = usualMs;
+  await it.world.clock.advance(10_000);
+  expect([versions(), it.world.keeper()?.stats().marks]).toEqual([5, 0]);
+  await it.hits();
+  await it.world.clock.advance(1_000);
+  expect(await it.hits()).toBe(5);
+  it.world.end();
+});
+
 /** A lake that takes a Put Blob of `imm/b1` whoever asks, with bytes of 3. */
 async function credulous(): Promise<Stage> {
   const body = { lengthBytes: 0, read: async () => null, cancel: () => {} };

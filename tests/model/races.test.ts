@@ -43,6 +43,22 @@ describe("many readers of one cold blob", () => {
     scene.world.end();
   });
 
+  test("what one server brought is a hit of the other at once, whatever that one knew", async () => {
+    for (const known of ["nothing", "a part"]) {
+      const scene = await stage({ servers: 2, blockBytes: 10_000 });
+      scene.foreign(NAME, 1, SIZE);
+      if (known === "a part") await scene.settle(scene.ask(1, NAME, { range: [0, 9_999] }).received);
+      expectWhole(await scene.read(0, NAME), 1, SIZE);
+      // The keeper has heard of it; the index has not.
+      await scene.advance(20);
+      expect(scene.world.keeper()?.stats().pendingBlocks).toBeGreaterThan(0);
+      const received = await scene.read(1, NAME);
+      expectWhole(received, 1, SIZE);
+      expect([known, headerOf(received.headers, "x-forebay")]).toEqual([known, "hit"]);
+      scene.world.end();
+    }
+  });
+
   test("strict readers share checks and see every change", async () => {
     const scene = await stage();
     scene.foreign("strict/data", 1, 5_000);
