@@ -13,7 +13,7 @@ import type { IndexReader } from "../src/flash/types.ts";
 export interface SimIndex {
   /** For the keeper: what the last life left. */
   open(): FlashIndex;
-  /** For a server. Without an index every look-up is a miss. */
+  /** For a server: reads on without a keeper. Without an index every look-up is a miss. */
   reader(): IndexReader;
   powerLoss(random: Random): void;
   /** The keeper's process ended. */
@@ -35,6 +35,12 @@ export function createSimIndex(): SimIndex {
   const end = (): void => {
     current?.connection.close();
     current = null;
+  };
+  /** Servers read the file, whether a keeper has it open or not. */
+  const readable = (): Lookup | null => {
+    if (current !== null) return current.lookup;
+    const image = later.at(-1) ?? durable;
+    return image === null ? null : createLookup(connectionOf(Database.deserialize(Buffer.from(image))));
   };
   const self: SimIndex = {
     failing: false,
@@ -70,7 +76,7 @@ export function createSimIndex(): SimIndex {
     reader: () => ({
       lookup: (key) => {
         try {
-          const found = current?.lookup.byKey(key) ?? null;
+          const found = readable()?.byKey(key) ?? null;
           if (found === null) return null;
           const { storedBytes: _, ...record } = found;
           return record;

@@ -145,7 +145,7 @@ export function createKeeperLink(parts: {
       drop: (...args) => call((keeper) => keeper.drop(...args)),
       markChange: (scope) => call((keeper) => keeper.markChange(scope)),
       unmarkChange: (mark, happened) => call((keeper) => keeper.unmarkChange(mark, happened)),
-      peek: (key) => call((keeper) => keeper.peek(key)),
+      peek: (...args) => call((keeper) => keeper.peek(...args)),
       reportFailure: (message) => call((keeper) => keeper.reportFailure(message)),
     },
     join: (peer) => {

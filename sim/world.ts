@@ -150,6 +150,7 @@ export function createWorld(options: WorldOptions): World {
           generations: { current: (key) => current.at(current.slotsOf(key)) },
           epoch,
           visited,
+          earlierForgotten: current.earlierForgotten,
           flashBytesMax,
           log: (level, message, fields) => log.push(`${level} ${message} ${JSON.stringify(fields ?? {})}`),
           bounds: { blockBytes: options.blockBytes ?? 4096, reserveBytesMin: 0, idsReserved: 64, ...options.bounds },

@@ -84,6 +84,11 @@ export const limits = {
   channelFrameBytesMax: 16 * MIB,
   channelCallsMax: 65_536,
   keeperReplyTimeoutMs: 35_000,
+  peekTimeoutMs: 250, // for what only says how an answer is called
+  peekBlocksMax: 4_096,
+  /** How often the end of a change to an immutable path is told a keeper that is not there, and how far apart. */
+  markEndAttemptsMax: 12,
+  markEndPauseMs: 250,
 
   // Batch bodies are rewritten in memory when URL styles differ: the lake's own limit is 4 MiB.
   batchBodyBytesMax: 4 * MIB + 64 * KIB,

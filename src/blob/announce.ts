@@ -19,10 +19,10 @@ import type { Placed } from "./respond.ts";
 import { credentialKind, judge } from "./verdict.ts";
 
 /**
- * How far a request's credential is believed. `none`: it has none. `false`: its own account's keys say no. `open`: it
- * is good, or only the lake can say.
+ * How far a request's credential is believed. `none`: it has none. `false`: its own account's keys say no. `unproven`:
+ * only the lake can say. `open`: it is good, or nothing depends on it.
  */
-type Standing = "none" | "false" | "open";
+type Standing = "none" | "false" | "unproven" | "open";
 
 /** What became of a change in the lake. */
 export type Outcome =
@@ -61,12 +61,12 @@ export async function announce(placed: Placed, batchBody: Uint8Array | null): Pr
   const announced: Announced[] = [];
   try {
     for (const scope of scopes) {
-      const marked = standing === "open" && touchesImmutable(front, scope);
+      const marked = (standing === "open" || standing === "unproven") && touchesImmutable(front, scope);
       const change = standing === "none" ? null : await beginChange(front.engine, scope, marked);
       announced.push({ scope, marked, change });
     }
   } catch (caught) {
-    for (const { change } of announced) change?.end("refused");
+    for (const { change } of announced) void change?.end("refused");
     if (hasCode(caught, "cancelled")) throw caught;
     throw unmarkable(front, caught);
   }
@@ -82,37 +82,37 @@ async function conclude(
   announced: readonly Announced[],
   outcome: Outcome,
 ): Promise<void> {
-  const end = endOf(outcome);
-  for (const { change } of announced) change?.end(end);
-  if (!mayHaveChanged(standing, outcome)) return;
-  for (const { scope, marked } of announced) {
-    if (marked) continue;
-    const immutable = touchesImmutable(front, scope);
-    if (!immutable && standing !== "none") continue;
-    try {
-      (await beginChange(front.engine, scope, immutable)).end(end);
-    } catch (caught) {
-      throw unmarkable(front, caught);
+  const end = endOf(standing, outcome);
+  try {
+    await Promise.all(announced.map(({ change }) => change?.end(end)));
+    if (end === "refused" || !mayHaveChanged(standing, outcome)) return;
+    for (const { scope, marked } of announced) {
+      const immutable = touchesImmutable(front, scope);
+      if (marked || (!immutable && standing !== "none")) continue;
+      await (await beginChange(front.engine, scope, immutable)).end(end);
     }
+  } catch (caught) {
+    throw unmarkable(front, caught);
   }
 }
 
 /** What the outcome says about the change. A lake that grew tired of waiting (408) says nothing certain. */
-function endOf(outcome: Outcome): ChangeEnd {
-  if (outcome.kind === "lost") return outcome.sent === "nothing" ? "refused" : "unknown";
+function endOf(standing: Standing, outcome: Outcome): ChangeEnd {
+  if (outcome.kind === "lost") {
+    // A request that breaks off midway is none to the lake. Of those that may change something, that is not relied on.
+    const none = outcome.sent === "nothing" || (outcome.sent === "part" && standing === "unproven");
+    return none ? "refused" : "unknown";
+  }
   if (outcome.status >= 500 || outcome.status === 408) return "unknown";
   return outcome.status < 400 ? "done" : "refused";
 }
 
-/** Whether a change may have happened that is not marked yet. */
+/** Whether a change of which the lake did not say no is believed to have happened. */
 function mayHaveChanged(standing: Standing, outcome: Outcome): boolean {
-  if (outcome.kind === "answered") {
-    if (standing === "open") return endOf(outcome) !== "refused";
-    return outcome.status < 400 || (standing === "false" && outcome.status >= 500);
-  }
+  if (standing === "open" || standing === "unproven") return true;
+  if (outcome.kind === "answered") return outcome.status < 400 || (standing === "false" && outcome.status >= 500);
   // A false request that its own client broke off midway is not believed; one that the lake has whole may be.
-  if (standing === "false") return outcome.sent === "all";
-  return standing === "open" && outcome.sent !== "nothing";
+  return standing === "false" && outcome.sent === "all";
 }
 
 function unmarkable(front: Front, cause: unknown): ForebayError {
@@ -139,7 +139,7 @@ function standingOf(placed: Placed, scopes: readonly TouchedScope[]): Standing {
     secure: exchange.secure,
     policies: front.storedPolicies,
   });
-  return verdict === "no" ? "false" : "open";
+  return verdict === "no" ? "false" : verdict === "yes" ? "open" : "unproven";
 }
 
 /** Whether a raw query has `word` (lower case) somewhere, in any case of letters and however encoded. */

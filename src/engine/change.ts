@@ -3,6 +3,8 @@
  * its answer: a read that the lake answered in between may have seen either side. On `immutable` paths, which are
  * never checked again, the change is first marked durably, so that not even a power cut brings the old version back.
  */
+import { ForebayError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
 import type { ChangeScope } from "../flash/types.ts";
 import type { EngineContext } from "./context.ts";
 
@@ -14,7 +16,11 @@ export type ChangeEnd = "done" | "refused" | "unknown";
 
 /** A change under way. */
 export interface Change {
-  end(how: ChangeEnd): void;
+  /**
+   * Resolves when its client may hear of it. Rejects when a change that was `done` could not be made certain of: what
+   * was before may be given after a restart. Never rejects otherwise.
+   */
+  end(how: ChangeEnd): Promise<void>;
 }
 
 /** Announces a change. Rejects (nothing was announced) when a durable mark is needed and cannot be had. */
@@ -24,12 +30,35 @@ export async function beginChange(context: EngineContext, scope: ChangeScope, im
   generations.move(scope);
   let ended = false;
   return {
-    end: (how) => {
+    end: async (how) => {
       if (ended) return;
       ended = true;
       generations.move(scope);
       // An unknown outcome keeps its mark until that lapses: the lake may still be at work on it.
-      if (mark !== null && how !== "unknown") void keeper.unmarkChange(mark, how === "done").catch(() => {});
+      if (mark === null || how === "unknown") return;
+      if (how === "refused") void keeper.unmarkChange(mark, false).catch(() => {});
+      else await endMark(context, scope, mark);
     },
   };
+}
+
+/**
+ * Ends the mark of a change that was done. One that did not stand any more (the change took longer than marks last, or
+ * the index was lost) is made once more, so that what was kept meanwhile is forgotten. A keeper that is being started
+ * again is waited for.
+ */
+async function endMark(context: EngineContext, scope: ChangeScope, first: number): Promise<void> {
+  const { keeper, clock } = context;
+  let mark = first;
+  let failure: unknown = null;
+  for (let attempt = 0; attempt < limits.markEndAttemptsMax; attempt++) {
+    try {
+      if (await keeper.unmarkChange(mark, true)) return;
+      mark = await keeper.markChange(scope);
+    } catch (error) {
+      failure = error;
+      await clock.sleep(limits.markEndPauseMs);
+    }
+  }
+  throw failure ?? new ForebayError("flash-failed", "the mark of a change does not last");
 }

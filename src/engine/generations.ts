@@ -20,7 +20,7 @@ const VISITED_BYTES = 1 << 24;
 const VISITED_MASK = VISITED_BYTES - 1;
 
 /** Bytes of shared memory that the counters and marks take. Pages never touched cost nothing. */
-export const SHARED_BYTES = SLOTS * 4 + VISITED_BYTES;
+export const SHARED_BYTES = SLOTS * 4 + VISITED_BYTES + 4;
 
 /** Where a key's three counters are. */
 export type Slots = readonly [blob: number, container: number, account: number];
@@ -36,6 +36,13 @@ export interface Generations {
   at(slots: Slots): Generation;
   /** Whether nothing moved since `generation` was read. */
   same(slots: Slots, generation: Generation): boolean;
+  /**
+   * Whether what was checked in an earlier epoch may still be believed without a check, where a policy says so: changes
+   * that earlier lives left unfinished are dealt with, and nothing in reach moved in this epoch.
+   */
+  earlierHolds(slots: Slots): boolean;
+  /** Changes that earlier lives left unfinished are dealt with: what they may have replaced is forgotten. */
+  earlierForgotten(): void;
   /** Moves the counters of a scope: everything within it that is noted becomes void. */
   move(scope: ChangeScope): void;
   /** Marks a version as used (for the replacement policy). */
@@ -47,6 +54,7 @@ export function createGenerations(memory: ArrayBuffer, epoch: string): Generatio
   assert(memory.byteLength >= SHARED_BYTES, "the shared memory holds every counter");
   const counters = new Int32Array(memory, 0, SLOTS);
   const visited = new Uint8Array(memory, SLOTS * 4, VISITED_BYTES);
+  const earlier = new Int32Array(memory, SLOTS * 4 + VISITED_BYTES, 1);
   const slotsOf = (key: string): Slots => {
     const accountEnd = key.indexOf("/");
     const containerEnd = key.indexOf("/", accountEnd + 1);
@@ -66,6 +74,11 @@ export function createGenerations(memory: ArrayBuffer, epoch: string): Generatio
     at: (slots) => [read(slots[0]), read(slots[1]), read(slots[2])],
     same: (slots, generation) =>
       read(slots[0]) === generation[0] && read(slots[1]) === generation[1] && read(slots[2]) === generation[2],
+    earlierHolds: (slots) =>
+      Atomics.load(earlier, 0) === 1 && read(slots[0]) === 0 && read(slots[1]) === 0 && read(slots[2]) === 0,
+    earlierForgotten: () => {
+      Atomics.store(earlier, 0, 1);
+    },
     move: (scope) => {
       let slots: Slots;
       let which: 0 | 1 | 2;

@@ -6,6 +6,7 @@ import { hasCode } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { Variant } from "../flash/types.ts";
 import type { BodySource, RawHeaders } from "../http/types.ts";
+import type { Clock } from "../io/clock.ts";
 import { type BlobKey, keyText } from "../lake/types.ts";
 import { askInTime } from "./asking.ts";
 import { directBody, fillingBody, presentBody } from "./body.ts";
@@ -88,17 +89,36 @@ function isWholeHere({ form, range }: ReadRequest, version: CachedVersion): bool
   return version.readableBytes(first, end) >= end - first;
 }
 
-/** Serves what other servers may have brought meanwhile: the keeper hears of it before the index has it. */
+/**
+ * Serves what other servers may have brought meanwhile: the keeper hears of it before the index has it. Only how the
+ * answer is called depends on it, so nobody waits long, nor asks about more than a reader may well have asked for.
+ */
 async function catchUpAndServe(reading: Reading, request: ReadRequest, version: CachedVersion): Promise<ReadOutcome> {
-  const { keeper } = reading.context;
-  try {
-    const record = await keeper.peek(version.key);
-    if (record?.id === version.id) version.learn(record);
-  } catch {
-    // Without the keeper, what this server knows has to do.
+  const { context } = reading;
+  const { blockBytes } = version;
+  const first = Math.floor((request.range?.first ?? 0) / blockBytes);
+  const end = Math.min(Math.floor((request.range?.last ?? version.sizeBytes) / blockBytes) + 1, version.blockCount);
+  if (end - first <= limits.peekBlocksMax && !version.isComing(first, end)) {
+    const asked = context.keeper.peek(version.id, first, end - first);
+    const present = await within(
+      context.clock,
+      limits.peekTimeoutMs,
+      asked.catch(() => null),
+    );
+    for (const block of present ?? []) version.setPresent(block);
   }
-  const outcome = isFresh(reading.context, request, version) ? serveVersion(reading, request, version, null) : null;
+  const known = find(reading, version.key);
+  const fresh = known !== null && isFresh(context, request, known);
+  const outcome = fresh ? serveVersion(reading, request, known, null) : null;
   return outcome ?? resolveAndServe(reading, request, version.key);
+}
+
+/** What `promise` gives, or null when that takes longer. */
+function within<T>(clock: Clock, timeoutMs: number, promise: Promise<T>): Promise<T | null> {
+  return new Promise((resolve, reject) => {
+    const timer = clock.after(timeoutMs, () => resolve(null));
+    promise.then(resolve, reject).finally(() => timer.cancel());
+  });
 }
 
 /** What this server knows of `key`, looking into the index when its own memory may be out of date. */
@@ -127,7 +147,9 @@ function isFresh(context: EngineContext, request: ReadRequest, version: CachedVe
   const thisEpoch = variant.epoch === context.generations.epoch;
   // A generation that moved calls for a check even here: somebody changed something in reach, if only by collision.
   if (thisEpoch && !isUntouched(context, version, variant)) return false;
-  if (maxStaleMs === "immutable") return variant.era === context.era();
+  if (maxStaleMs === "immutable") {
+    return variant.era === context.era() && (thisEpoch || context.generations.earlierHolds(version.slots));
+  }
   return thisEpoch && context.clock.monotonicMs() - variant.sentAtMs < maxStaleMs;
 }
 

@@ -93,6 +93,12 @@ export class CachedVersion {
     return this.#incoming.get(b)?.receivedBytes === 0;
   }
 
+  /** Whether this process itself is bringing all that is missing of the blocks [first, end). */
+  isComing(first: number, end: number): boolean {
+    for (let b = first; b < end; b++) if (!this.has(b) && !this.#incoming.has(b)) return false;
+    return true;
+  }
+
   blockLength(b: number): number {
     return blockLength(this, b);
   }

@@ -19,6 +19,7 @@ import {
 const ROOM_ATTEMPTS_MAX = 8;
 
 export interface Blocks {
+  peek(versionId: number, first: number, count: number): readonly number[] | null;
   claim(holder: string, versionId: number, first: number, count: number): Promise<Claimed | null>;
   filled(versionId: number, blocks: readonly FilledBlock[]): Promise<void>;
   unclaim(holder: string, versionId: number, blocks: readonly number[]): void;
@@ -85,6 +86,13 @@ export function createBlocks(core: KeeperCore, space: Space, commits: Commits): 
     throw new ForebayError("flash-full", "no room on flash for the blocks, even after eviction");
   };
   return {
+    peek: (versionId, first, count) => {
+      const version = versions.loadById(versionId);
+      if (version === null) return null;
+      const { present } = sort(version, first, count);
+      versions.settle(version);
+      return present;
+    },
     claim: async (holder, versionId, first, count) => {
       health.check();
       const version = versions.loadById(versionId);

@@ -50,6 +50,11 @@ export interface FlashKeeperOptions {
   /** How many bytes the cache may take on flash. */
   readonly flashBytesMax: number;
   readonly log: FlashLog;
+  /**
+   * Called when everything is forgotten that changes of earlier lives may have replaced: until then nothing of another
+   * epoch may be believed without a check.
+   */
+  readonly earlierForgotten?: () => void;
   /** Lets the page cache forget a range of a file, so that the scrub reads the flash itself. */
   readonly dropCached?: (fd: number, offset: number, length: number) => void;
   readonly bounds?: Partial<KeeperBounds>;

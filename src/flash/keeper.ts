@@ -73,7 +73,8 @@ function assemble(core: KeeperCore, ids: IdSource, options: FlashKeeperOptions):
   const commits: Commits = createCommits(core, () => space.review());
   const boundBytes = options.flashBytesMax;
   const space: Space = createSpace(core, { boundBytes, visited: options.visited, flush: commits.flush });
-  const marks = createMarks(core, ids, commits.schedule);
+  const earlierForgotten = options.earlierForgotten ?? (() => {});
+  const marks = createMarks(core, ids, { changed: commits.schedule, earlierForgotten });
   const blocks = createBlocks(core, space, commits);
   const publisher = createPublisher({ core, ids, marks, space, commits, options });
   const scrub = createScrub(core, options.dropCached ?? (() => {}), commits.schedule);
@@ -122,9 +123,9 @@ function start(parts: Parts): LocalFlashKeeper {
       open();
       return leases.acquire(request);
     },
-    peek: async (key) => {
+    peek: async (versionId, first, count) => {
       open();
-      return versions.peek(key);
+      return blocks.peek(versionId, first, count);
     },
     publish: async (publication) => {
       open();
@@ -180,8 +181,7 @@ function start(parts: Parts): LocalFlashKeeper {
     },
     unmarkChange: async (mark, happened) => {
       open();
-      if (happened) await marks.settle(mark);
-      else marks.unmark(mark);
+      return marks.end(mark, happened);
     },
     reportFailure: async (message) => {
       open();

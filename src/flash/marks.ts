@@ -1,12 +1,11 @@
 /**
- * Marks of changes under way. Before a change to an immutable path leaves for the lake, a mark of its scope stands on
- * stable storage: while it does, nothing read is kept, and whoever starts with it forgets the scope first. So after a
- * power loss nobody serves what the change may have replaced. A change that may have happened ends by forgetting its
- * scope, and only then the mark; one that the lake refused costs nothing. Marks that nobody takes back lapse, as changes
- * that may have happened.
+ * Marks of changes under way. Within one epoch the generations make void whatever a change may have replaced; a mark is
+ * what an `immutable` path needs beyond it. It stands on stable storage before the change leaves for the lake: while it
+ * does, nothing read is kept, and the next life forgets its scope before anything of earlier epochs is believed.
  *
- * Marks that come together share one durable transaction. A wide scope is forgotten in pages, so that others get
- * their turn.
+ * A change that may have happened ends by forgetting its scope, and only then the mark; one that the lake refused costs
+ * nothing. Marks that nobody takes back lapse, as changes that may have happened. A scope is forgotten in pages, so
+ * that others get their turn; marks that come together share one durable transaction.
  */
 import { asForebayError } from "../base/errors.ts";
 import { type KeeperCore, takeOut, takeOutForgotten } from "./core.ts";
@@ -14,17 +13,18 @@ import type { IdSource } from "./ids.ts";
 import type { IndexChanges } from "./index.ts";
 import type { ChangeScope } from "./types.ts";
 
-const PAGE_VERSIONS = 1_000;
+const PAGE_VERSIONS = 250;
 
 export interface Marks {
   mark(scope: ChangeScope): Promise<number>;
-  /** Ends the mark of a change that did not happen. */
-  unmark(id: number): void;
-  /** Ends the mark of a change that may have happened: its scope is forgotten first. Rejects when the index fails. */
-  settle(id: number): Promise<void>;
+  /**
+   * Ends a mark: `happened`, by forgetting its scope from now on. False when it did not stand any more: what was read
+   * since may have been kept.
+   */
+  end(id: number, happened: boolean): boolean;
   /** Whether a change to the blob `key` may be under way. */
   covers(key: string): boolean;
-  /** Settles marks that are too old. */
+  /** Ends marks that are too old, and goes on with what could not be forgotten before. */
   lapse(): void;
   readonly size: number;
 }
@@ -32,7 +32,7 @@ export interface Marks {
 interface Mark {
   readonly id: number;
   readonly scope: string;
-  readonly lapsesAtMs: number;
+  lapsesAtMs: number;
   /** Its scope is being forgotten. */
   settling: boolean;
 }
@@ -65,8 +65,16 @@ function rangeOf(scope: string): readonly [string, string] {
   return isBlob ? [scope, `${scope}\u0001`] : [scope, `${scope.slice(0, -1)}0`]; // "0" follows "/"
 }
 
-/** Reads the marks of earlier lives and completes what they had begun. Throws when the index fails. */
-export function createMarks(core: KeeperCore, ids: IdSource, changed: () => void): Marks {
+/** What marks tell the rest of the keeper. */
+export interface MarksHost {
+  /** Files wait to be unlinked with the next commit. */
+  changed(): void;
+  /** What the marks of earlier lives cover is forgotten. */
+  earlierForgotten(): void;
+}
+
+/** Reads the marks of earlier lives and begins to forget what they cover. Throws when the index cannot be read. */
+export function createMarks(core: KeeperCore, ids: IdSource, host: MarksHost): Marks {
   const { index, clock, bounds } = core;
   const marks = new Map<number, Mark>();
   const covered = new Map<string, number>();
@@ -126,43 +134,66 @@ export function createMarks(core: KeeperCore, ids: IdSource, changed: () => void
       }
     }
   };
-  /** Nothing of this need be durable: as long as the mark is, whoever starts with it forgets the scope. */
+  /** Nothing of this need be durable: as long as the mark is, the next life forgets the scope. */
+  const forget = async (scope: string): Promise<void> => {
+    forgetUncommitted(scope);
+    for (;;) {
+      const page = index.change(false, (changes) => forgetPage(changes, scope));
+      retire(page.gone);
+      if (page.gone.length > 0) host.changed();
+      if (!page.more) break;
+      await clock.sleep(0);
+    }
+    forgetActive(scope);
+    host.changed();
+  };
   const settle = async (mark: Mark): Promise<void> => {
     if (mark.settling) return;
     mark.settling = true;
     try {
-      forgetUncommitted(mark.scope);
-      for (;;) {
-        const page = index.change(false, (changes) => forgetPage(changes, mark.scope));
-        retire(page.gone);
-        if (!page.more) break;
-        await clock.sleep(0);
-      }
-      forgetActive(mark.scope);
+      await forget(mark.scope);
       unmark(mark);
-      changed();
+    } catch (error) {
+      // The mark stands, and this is tried again.
+      mark.lapsesAtMs = clock.monotonicMs();
+      core.log("warn", "what a change covers could not be forgotten yet", {
+        scope: mark.scope,
+        cause: asForebayError(error).message,
+      });
     } finally {
-      // When the index failed, the mark stands until it lapses.
       mark.settling = false;
     }
   };
-
-  for (const { id, scope } of index.marks()) {
-    // The whole time again: how long this machine was off is not known to the monotonic clock.
-    add(id, scope);
-    while (retireOne(scope));
-  }
-  function retireOne(scope: string): boolean {
-    const page = index.change(true, (changes) => forgetPage(changes, scope));
-    retire(page.gone);
-    return page.more;
-  }
-
   const unmark = (mark: Mark): void => {
-    remove(mark);
     // Not durable: a mark that comes back with a power loss costs its scope, and lapses.
     index.change(false, (changes) => changes.unmark(mark.id));
+    remove(mark);
   };
+
+  // The whole time again: how long this machine was off is not known to the monotonic clock.
+  const earlier = index.marks().map(({ id, scope }) => add(id, scope));
+  let forgetting = false;
+  const forgetEarlier = async (): Promise<void> => {
+    if (forgetting) return;
+    forgetting = true;
+    try {
+      for (let mark = earlier[0]; mark !== undefined; mark = earlier[0]) {
+        // The mark itself stays until it lapses: the lake may still be at work on the change.
+        await forget(mark.scope);
+        earlier.shift();
+      }
+      host.earlierForgotten();
+      forgetting = false;
+    } catch (error) {
+      core.log("warn", "what earlier changes cover could not be forgotten yet", {
+        cause: asForebayError(error).message,
+      });
+      forgetting = false;
+    }
+  };
+  if (earlier.length === 0) host.earlierForgotten();
+  else void forgetEarlier();
+
   return {
     mark: async (scope) => {
       await ids.ready();
@@ -172,22 +203,20 @@ export function createMarks(core: KeeperCore, ids: IdSource, changed: () => void
         if (waiting.length === 1) clock.after(0, writeGroup);
       });
     },
-    unmark: (id) => {
+    end: (id, happened) => {
       const mark = marks.get(id);
-      if (mark !== undefined && !mark.settling) unmark(mark);
-    },
-    settle: async (id) => {
-      const mark = marks.get(id);
-      if (mark !== undefined) await settle(mark);
+      if (mark === undefined) return false;
+      if (happened) void settle(mark);
+      else if (!mark.settling) unmark(mark);
+      return true;
     },
     covers,
     lapse: () => {
+      if (earlier.length > 0) void forgetEarlier();
       for (const mark of [...marks.values()]) {
-        if (mark.lapsesAtMs > clock.monotonicMs()) break;
+        if (mark.lapsesAtMs > clock.monotonicMs() || mark.settling) continue;
         core.log("warn", "a change was announced and never ended: its mark lapsed", { scope: mark.scope });
-        settle(mark).catch((error) => {
-          core.log("warn", "a mark that lapsed stays", { scope: mark.scope, cause: asForebayError(error).message });
-        });
+        void settle(mark);
       }
     },
     get size() {

@@ -126,8 +126,8 @@ export interface FlashKeeper {
   acquire(request: AcquireRequest): Promise<Acquired>;
   /** Ends a lease with what the lake said; a version with another ETag takes the old one's place. */
   publish(publication: Publication): Promise<Published>;
-  /** What is known of a blob now, blocks included that are not durable yet. */
-  peek(key: string): Promise<VersionRecord | null>;
+  /** Which of the blocks [first, first + count) of a version are there now, durable or not. Null: it is gone. */
+  peek(versionId: number, first: number, count: number): Promise<readonly number[] | null>;
   /** Ends a lease without result: the next one waiting gets it, or all of them when it ends `alone`. */
   abandon(lease: number, how?: LeaseEnd): Promise<void>;
   /** Claims blocks [first, first + count) of a version. Null: the version is gone. */
@@ -146,8 +146,12 @@ export interface FlashKeeper {
    * with the mark.
    */
   markChange(scope: ChangeScope): Promise<number>;
-  /** Ends a mark. `happened`: whether the lake may have done it; then what is known in its scope is forgotten. */
-  unmarkChange(mark: number, happened: boolean): Promise<void>;
+  /**
+   * Ends a mark. `happened`: whether the lake may have done it; then what is known in its scope is forgotten from now
+   * on, and the mark ends with that. False: the mark did not stand any more (it lapsed, or the index is another one), so
+   * something read since may have been kept.
+   */
+  unmarkChange(mark: number, happened: boolean): Promise<boolean>;
   /** A read or write of the flash failed at a server. */
   reportFailure(message: string): Promise<void>;
 }

@@ -23,8 +23,8 @@ function recorder(): { keeper: FlashKeeper; calls: unknown[] } {
     awaitBlock: note("awaitBlock", "free"),
     drop: note("drop", undefined),
     markChange: note("markChange", 7),
-    unmarkChange: note("unmarkChange", undefined),
-    peek: note("peek", null),
+    unmarkChange: note("unmarkChange", true),
+    peek: note("peek", [1]),
     reportFailure: note("reportFailure", undefined),
   };
   return { keeper, calls };
@@ -63,8 +63,8 @@ test("every method crosses with its arguments in order", async () => {
   await remote.drop("a/b/c", null, "deleted");
   const scope = { account: "a", container: "b", blob: null };
   expect(await remote.markChange(scope)).toBe(7);
-  await remote.unmarkChange(7, true);
-  expect(await remote.peek("a/c/b")).toBeNull();
+  expect(await remote.unmarkChange(7, true)).toBe(true);
+  expect(await remote.peek(5, 0, 2)).toEqual([1]);
   await remote.reportFailure("broken");
   expect(calls).toEqual([
     ["acquire", request],
@@ -77,7 +77,7 @@ test("every method crosses with its arguments in order", async () => {
     ["drop", "a/b/c", null, "deleted"],
     ["markChange", scope],
     ["unmarkChange", 7, true],
-    ["peek", "a/c/b"],
+    ["peek", 5, 0, 2],
     ["reportFailure", "broken"],
   ]);
   expect(calls.length).toBe(Object.keys(keeper).length);

@@ -123,6 +123,7 @@ async function openFlash(world: KeeperWorld): Promise<ForebayError | null> {
       visited: generations.visited,
       flashBytesMax: world.flashBound,
       log,
+      earlierForgotten: generations.earlierForgotten,
       dropCached: adviseDontNeed,
     });
     world.flashProblem = "";

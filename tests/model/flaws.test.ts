@@ -95,7 +95,7 @@ async function wrongAfterPowerLoss(flaws: Flaws, writes: boolean): Promise<boole
 
 describe("after a power loss", () => {
   test("changes of immutable paths that were not marked would show", async () => {
-    const keeper: Flaws["keeper"] = (real) => ({ ...real, markChange: async () => 0, unmarkChange: async () => {} });
+    const keeper: Flaws["keeper"] = (real) => ({ ...real, markChange: async () => 0, unmarkChange: async () => true });
     expect(await wrongAfterPowerLoss({ keeper }, true)).toBe(true);
     expect(await wrongAfterPowerLoss({}, true)).toBe(false);
   });
