@@ -152,7 +152,7 @@ export function startExchange(call: Call): Ongoing {
       closeSource();
       throw new ForebayError("cancelled", "the client went away");
     }
-    head = given;
+    head = { ...given, headers: [...(given.block?.headers ?? []), ...given.headers] };
     headAtMs = clock.monotonicMs();
     const none = call.head.method === "HEAD" || given.status === 204 || given.status === 304;
     announcedBytes = none ? (contentLength ?? body?.lengthBytes ?? null) : body === null ? 0 : body.lengthBytes;

@@ -1,6 +1,7 @@
 /** A server's process in the simulated world: put together as the real one is, from the same parts. */
 import { limits } from "../src/base/limits.ts";
 import type { Random } from "../src/base/random.ts";
+import { createRequestIds } from "../src/blob/errors.ts";
 import type { Front } from "../src/blob/front.ts";
 import { createBlobHandler } from "../src/blob/server.ts";
 import type { EngineContext } from "../src/engine/context.ts";
@@ -133,7 +134,7 @@ export function startServer(parts: ServerParts): WorldServer {
     own: () => ({ authorities: new Set(["forebay.invalid"]), lakes: new Map() }),
     storedPolicies: storedPolicies.lookup,
     forgetAccess: storedPolicies.forget,
-    random: parts.random.fork(),
+    newRequestId: createRequestIds(parts.random.fork()),
     credentialSalt: parts.random.fill(new Uint8Array(32)),
     accessLog: null,
   };

@@ -80,6 +80,10 @@ export const limits = {
   clockSkewMs: 15 * 60_000, // SharedKey date: the lake refuses beyond 15 minutes
   changeMarkTtlMs: 15 * 60_000,
 
+  /** Targets of reads that a server remembers what they say of, and how long such a target may be. */
+  placesMax: 8_192,
+  placeTargetLengthMax: 1_024,
+
   // Between the processes.
   channelFrameBytesMax: 16 * MIB,
   channelCallsMax: 65_536,

@@ -122,16 +122,17 @@ function unmarkable(front: Front, cause: unknown): ForebayError {
 }
 
 function standingOf(placed: Placed, scopes: readonly TouchedScope[]): Standing {
-  const { front, exchange, query, target, operation, lake } = placed;
+  const { front, exchange, layout, query, target, operation, lake } = placed;
   const { headers, method } = exchange.head;
   // Every SAS has a `sig`, in whatever way it is written.
-  if (credentialKind(headers, query) === "anonymous" && !mentions(query.raw, "sig")) return "none";
+  if (credentialKind(layout, headers, query) === "anonymous" && !mentions(query.raw, "sig")) return "none";
   if (!scopes.some((scope) => touchesImmutable(front, scope))) return "open";
   const { verdict } = judge({
     method,
     target,
     query,
     headers,
+    layout,
     operation: operation.name,
     keys: lake.keys,
     nowMs: front.engine.clock.wallMs(),

@@ -1,5 +1,7 @@
 /** Dates in the two forms that the service takes, read strictly: anything else is null, and the lake decides. */
 
+import type { Clock } from "../io/clock.ts";
+
 const DAYS = "SunMonTueWedThuFriSat";
 const MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec";
 
@@ -51,6 +53,19 @@ export function parseHttpDateMs(text: string): number | null {
   // 1 January 1970 was a Thursday.
   const weekday = (((Math.floor(ms / DAY_MS) + 4) % 7) + 7) % 7;
   return weekday === nameIndex(DAYS, text, 0) ? ms : null;
+}
+
+let dateSecond = Number.NaN;
+let dateText = "";
+
+/** The time of `clock` as RFC 1123 writes it: made once a second. */
+export function httpDateNow(clock: Pick<Clock, "wallMs">): string {
+  const second = Math.floor(clock.wallMs() / 1000);
+  if (second !== dateSecond) {
+    dateSecond = second;
+    dateText = formatHttpDate(second * 1000);
+  }
+  return dateText;
 }
 
 /** `nowMs` as RFC 1123 writes it. */

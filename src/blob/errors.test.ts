@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { ForebayError } from "../base/errors.ts";
 import { seededRandom } from "../base/random.ts";
 import { headerOf } from "../http/types.ts";
-import { answerOf, azureError, newRequestId } from "./errors.ts";
+import { answerOf, azureError, createRequestIds } from "./errors.ts";
 
 const context = { requestId: "id", nowMs: Date.UTC(2025, 0, 2, 3, 4, 5), apiVersion: "2024-11-04" };
 
@@ -40,7 +40,8 @@ test("thrown errors", () => {
 
 test("request ids are GUIDs in the service's form, and fresh", () => {
   const random = seededRandom(7);
-  const ids = Array.from({ length: 100 }, () => newRequestId(random));
+  const next = createRequestIds(random);
+  const ids = Array.from({ length: 100 }, next);
   for (const id of ids) expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{3}e-00[0-9a-f]{2}-[0-9a-f]{4}-[0-9a-f]{6}000000$/);
   expect(new Set(ids).size).toBe(100);
 });

@@ -113,12 +113,26 @@ export function answerOf(error: unknown, context: ErrorContext): ErrorAnswer {
   return azureError(own, context, {}, wait === undefined ? [] : ["Retry-After", String(wait)]);
 }
 
-/** A fresh request id in the service's form: a GUID whose last six digits are zero. */
-export function newRequestId(random: Random): string {
+/**
+ * Makes request ids in the service's form: a GUID whose last six digits are zero. They are unique, not secret: a random
+ * part is kept for as many as the digits before those zeros can count.
+ */
+export function createRequestIds(random: Random): () => string {
   const hex = (value: number): string => value.toString(16).padStart(8, "0");
-  const [a, b, c, d] = [hex(random.uint32()), hex(random.uint32()), hex(random.uint32()), hex(random.uint32())];
-  return `${a}-${b.slice(0, 3)}e-00${b.slice(3, 5)}-${c.slice(0, 4)}-${c.slice(4)}${d.slice(0, 2)}000000`;
+  let prefix = "";
+  let count = ID_COUNT;
+  return () => {
+    if (count === ID_COUNT) {
+      const [a, b, c] = [hex(random.uint32()), hex(random.uint32()), hex(random.uint32())];
+      prefix = `${a}-${b.slice(0, 3)}e-00${b.slice(3, 5)}-${c.slice(0, 4)}-`;
+      count = 0;
+    }
+    // The leading one makes six digits of any number.
+    return `${prefix}${(ID_COUNT + count++).toString(16).slice(1)}000000`;
+  };
 }
+
+const ID_COUNT = 0x1_000_000;
 
 /** The errors that the front itself gives for what it finds in a request. */
 export const frontErrors = {

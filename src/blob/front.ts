@@ -1,5 +1,4 @@
 /** What the Blob front stands on, given once when a server starts. */
-import type { Random } from "../base/random.ts";
 import type { EngineContext } from "../engine/context.ts";
 import type { PolicyTable } from "../engine/policy.ts";
 import type { Reader } from "../engine/read.ts";
@@ -35,7 +34,7 @@ export interface Front {
   readonly storedPolicies: PolicyLookup;
   /** Access to a container may have changed (null: to any of the account): remembered policies lapse. */
   readonly forgetAccess: (account: string, container: string | null) => void;
-  readonly random: Random;
+  readonly newRequestId: () => string;
   /** Secret of this process, for naming credentials without keeping them. */
   readonly credentialSalt: Uint8Array;
   readonly accessLog: ((entry: AccessEntry) => void) | null;

@@ -4,41 +4,37 @@ import { asForebayError, ForebayError, hasCode } from "../base/errors.ts";
 import { resolvePolicy } from "../engine/policy.ts";
 import { observeLatency } from "../engine/stats.ts";
 import type { Judgement, ReadOutcome, ReadRequest, Serve } from "../engine/types.ts";
-import { type BodySource, headerOf, type RawHeaders, type Segment } from "../http/types.ts";
+import { headerBlock } from "../http/head-writer.ts";
+import { type BodySource, type HeaderBlock, headerOf, type RawHeaders, type Segment } from "../http/types.ts";
 import type { BlobKey, Credential } from "../lake/types.ts";
 import { evaluateConditions, unconditional } from "./conditions.ts";
-import { formatHttpDate, parseIsoMs } from "./dates.ts";
-import { newRequestId } from "./errors.ts";
+import { httpDateNow, parseIsoMs } from "./dates.ts";
 import { forwardRequest } from "./forward.ts";
 import type { Front } from "./front.ts";
+import type { ReadPlace } from "./places.ts";
 import { type Query, queryValue } from "./query.ts";
 import { failed, note, type Placed, passOn, refuse } from "./respond.ts";
 import { applyOverrides, type HitAble } from "./screen.ts";
 import { credentialKind, judge } from "./verdict.ts";
 
-/** Answers a read on the allow-list. */
-export function readBlob(placed: Placed, asked: HitAble): Promise<void> {
+/** Answers a read on the allow-list. Resolves, or returns, when the answer is with the kernel. */
+export function readBlob(placed: Placed, place: ReadPlace, asked: HitAble): void | Promise<void> {
   const { front, exchange, target, lake } = placed;
-  if (front.engine.trust.suspended(target.account, target.container ?? "")) {
+  const { key, indexKey, blob } = place;
+  if (front.engine.trust.suspended(target.account, key.container)) {
     return forwardRequest(placed, "own-credential-refused");
   }
   // What a SAS sets on the response would be kept as the blob's own, if it were read with that SAS.
-  if (asked.overrides !== null && !lake.hasOwnCredential) return forwardRequest(placed, "response-headers");
+  if (blob.overrides !== null && !lake.hasOwnCredential) return forwardRequest(placed, "response-headers");
   const caller = judgeCaller(placed);
   if (caller.kind === "forward") return forwardRequest(placed, caller.why);
   if (caller.kind === "refuse") return refuse(front, exchange, placed.startedAtMs, caller.error);
-  const key: BlobKey = {
-    account: target.account,
-    container: target.container ?? "",
-    blob: target.blob ?? "",
-    snapshot: asked.snapshot,
-    versionId: asked.versionId,
-  };
   const request: ReadRequest = {
     key,
+    indexKey,
     lake,
     policy: resolvePolicy(front.policies(), key.account, key.container, key.blob),
-    form: asked.form === "head" ? "head" : asked.range === null ? "full" : "range",
+    form: blob.form === "head" ? "head" : asked.range === null ? "full" : "range",
     apiVersion: asked.apiVersion,
     range: asked.range,
     conditionsHold: asked.conditions === unconditional ? null : (headers) => holds(asked, headers),
@@ -63,9 +59,11 @@ type Caller =
   | { readonly kind: "forward"; readonly why: string }
   | { readonly kind: "refuse"; readonly error: { status: number; code: string; message: string } };
 
+const TRUSTED: Caller = { kind: "known", judgement: { kind: "yes" }, credential: { kind: "own" } };
+
 /** Whether the caller may read, as far as that can be said here; see the rules in `types.ts`. */
 function judgeCaller(placed: Placed): Caller {
-  const { front, exchange, target, query, operation, lake } = placed;
+  const { front, exchange, layout, target, query, operation, lake } = placed;
   const { headers, method } = exchange.head;
   const nowMs = front.engine.clock.wallMs();
   const verdict = judge({
@@ -73,6 +71,7 @@ function judgeCaller(placed: Placed): Caller {
     target,
     query,
     headers,
+    layout,
     operation: operation.name,
     keys: front.engine.trust.keys(target.account, lake.keys),
     nowMs,
@@ -80,12 +79,12 @@ function judgeCaller(placed: Placed): Caller {
     secure: exchange.secure,
     policies: front.storedPolicies,
   });
-  if (verdict.verdict === "yes") return { kind: "known", judgement: { kind: "yes" }, credential: { kind: "own" } };
+  if (verdict.verdict === "yes") return TRUSTED;
   if (verdict.verdict === "no") {
     if (verdict.localOnly === true && verdict.error) return { kind: "refuse", error: verdict.error };
     return { kind: "forward", why: "refused-here" };
   }
-  const kind = credentialKind(headers, query);
+  const kind = credentialKind(layout, headers, query);
   const authorization = kind === "bearer" ? headerOf(headers, "authorization") : undefined;
   const sas = kind === "sas" ? credentialParameters(query) : undefined;
   // A SharedKey signature holds for one request only: the lake can judge that one, and no other.
@@ -139,16 +138,18 @@ function tokenExpiryMs(authorization: string): number | null {
   return null;
 }
 
-function finish(placed: Placed, asked: HitAble, key: BlobKey, outcome: ReadOutcome): Promise<void> {
+function finish(placed: Placed, asked: HitAble, key: BlobKey, outcome: ReadOutcome): void | Promise<void> {
   const { front, exchange } = placed;
   const { stats } = front.engine;
   switch (outcome.kind) {
-    case "serve":
-      return serveAny(placed, asked, outcome).catch((error: unknown) => {
+    case "serve": {
+      const sent = serveAny(placed, asked, outcome);
+      return sent?.catch((error: unknown) => {
         // What flash cannot give is fetched anew the next time.
         if (hasCode(error, "flash-failed", "gone")) front.reader.unreadable(key);
         throw error;
       });
+    }
     case "forward":
       return forwardRequest(placed, outcome.why);
     case "answer":
@@ -160,8 +161,8 @@ function finish(placed: Placed, asked: HitAble, key: BlobKey, outcome: ReadOutco
   }
 }
 
-/** Sends what the engine gives. Never throws but by its promise, and lets go of the body in any case. */
-async function serveAny(placed: Placed, asked: HitAble, serving: Serve): Promise<void> {
+/** Sends what the engine gives, and lets go of the body in any case. */
+function serveAny(placed: Placed, asked: HitAble, serving: Serve): void | Promise<void> {
   const { body } = serving;
   if (serving.temperature !== "hit" && body !== null) return serveFilling(placed, asked, serving, body);
   return serve(placed, asked, serving);
@@ -186,32 +187,43 @@ async function serveFilling(placed: Placed, asked: HitAble, serving: Serve, body
     primed = false;
     return first;
   };
-  return serve(placed, asked, { ...serving, body: { lengthBytes: body.lengthBytes, next, close: () => body.close() } });
+  await serve(placed, asked, { ...serving, body: { lengthBytes: body.lengthBytes, next, close: () => body.close() } });
 }
 
 /** Sends bytes under the lake's headers; ids and date are of this answer. */
-function serve(placed: Placed, asked: HitAble, serving: Serve): Promise<void> {
-  const { front, exchange, operation } = placed;
+function serve(placed: Placed, asked: HitAble, serving: Serve): void | Promise<void> {
+  const { front, exchange, operation, startedAtMs } = placed;
   const { stats, clock } = front.engine;
-  if (serving.temperature === "hit") stats.hits++;
-  else if (serving.temperature === "partial") stats.partials++;
+  const { temperature } = serving;
+  const { overrides, form } = asked.blob;
+  if (temperature === "hit") stats.hits++;
+  else if (temperature === "partial") stats.partials++;
   else stats.misses++;
   const isRange = asked.range !== null;
-  const headers = asked.overrides === null ? [...serving.headers] : applyOverrides(serving.headers, asked.overrides);
+  const kept = overrides === null ? serving.headers : applyOverrides(serving.headers, overrides);
+  const requestId = front.newRequestId();
+  const headers = ["x-ms-request-id", requestId];
   if (isRange) {
     headers.push("Content-Range", `bytes ${serving.first}-${serving.first + serving.length - 1}/${serving.sizeBytes}`);
   }
-  headers.push("x-ms-request-id", newRequestId(front.random));
   if (asked.clientRequestId !== undefined) headers.push("x-ms-client-request-id", asked.clientRequestId);
-  headers.push("Date", formatHttpDate(clock.wallMs()), "x-forebay", serving.temperature);
+  headers.push("Date", httpDateNow(clock), "x-forebay", temperature);
   const status = isRange ? 206 : 200;
-  const { startedAtMs } = placed;
-  observeLatency(stats, serving.temperature, clock.monotonicMs() - startedAtMs);
-  note(front, exchange, startedAtMs, { status, result: serving.temperature, operation: operation.name, headers });
+  observeLatency(stats, temperature, clock.monotonicMs() - startedAtMs);
+  note(front, exchange, startedAtMs, { status, result: temperature, operation: operation.name, headers });
   const reason = isRange ? "Partial Content" : "OK";
-  return exchange.respond(
-    { status, reason, headers },
-    serving.body,
-    asked.form === "head" ? serving.sizeBytes : undefined,
-  );
+  const lengthBytes = form === "head" ? serving.sizeBytes : undefined;
+  return exchange.respond({ status, reason, block: blockOf(kept), headers }, serving.body, lengthBytes);
+}
+
+/** Headers of versions, made ready to be sent. */
+const blocks = new WeakMap<RawHeaders, HeaderBlock>();
+
+function blockOf(headers: RawHeaders): HeaderBlock {
+  let block = blocks.get(headers);
+  if (block === undefined) {
+    block = headerBlock(headers);
+    blocks.set(headers, block);
+  }
+  return block;
 }

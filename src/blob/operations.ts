@@ -6,6 +6,7 @@
  * Source: "Operations on the account / on containers / on blobs" in the REST documentation.
  */
 import { isNamed, type RawHeaders } from "../http/types.ts";
+import { layoutOf } from "./layout.ts";
 import type { Query } from "./query.ts";
 import { levelOf } from "./target.ts";
 import type { Target } from "./types.ts";
@@ -149,7 +150,7 @@ export function detectOperation(method: string, target: Target, query: Query, he
 
 function detect(method: string, target: Target, query: Query, headers: RawHeaders): Operation {
   const level = levelOf(target);
-  const override = hasMethodOverride(headers);
+  const override = layoutOf(headers).methodOverride;
   if (!override && level === "blob" && query.parameters.length === 0) {
     if (method === "GET") return GET_BLOB;
     if (method === "HEAD") return GET_BLOB_PROPERTIES;
@@ -199,17 +200,6 @@ function mayBeBatch(level: Level, target: Target, query: Query): boolean {
 
 function hasRenameSource(headers: RawHeaders): boolean {
   for (let i = 0; i < headers.length; i += 2) if (isNamed(headers[i] ?? "", "x-ms-rename-source")) return true;
-  return false;
-}
-
-/** Some clients tunnel a method in a header: the request is then not what it seems. */
-function hasMethodOverride(headers: RawHeaders): boolean {
-  for (let i = 0; i < headers.length; i += 2) {
-    const name = headers[i] ?? "";
-    if (name.length >= 13 && (name[0] === "x" || name[0] === "X") && name.toLowerCase().startsWith("x-http-method")) {
-      return true;
-    }
-  }
   return false;
 }
 

@@ -10,8 +10,9 @@ import {
   sourceOfReader,
 } from "../http/types.ts";
 import type { Lake } from "../lake/types.ts";
-import { answerOf, azureError, type ErrorAnswer, type ErrorContext, newRequestId } from "./errors.ts";
+import { answerOf, azureError, type ErrorAnswer, type ErrorContext } from "./errors.ts";
 import type { AccessEntry, Front } from "./front.ts";
+import type { Layout } from "./layout.ts";
 import type { Operation } from "./operations.ts";
 import type { Query } from "./query.ts";
 import { endToEndHeaders } from "./rewrite.ts";
@@ -21,6 +22,7 @@ import type { ServiceError, Target } from "./types.ts";
 export interface Placed {
   readonly front: Front;
   readonly exchange: Exchange;
+  readonly layout: Layout;
   readonly target: Target;
   readonly query: Query;
   readonly operation: Operation;
@@ -30,7 +32,7 @@ export interface Placed {
 
 function errorContext(front: Front, headers: RawHeaders): ErrorContext {
   return {
-    requestId: newRequestId(front.random),
+    requestId: front.newRequestId(),
     nowMs: front.engine.clock.wallMs(),
     apiVersion: headerOf(headers, "x-ms-version"),
     clientRequestId: headerOf(headers, "x-ms-client-request-id"),
@@ -38,12 +40,17 @@ function errorContext(front: Front, headers: RawHeaders): ErrorContext {
 }
 
 /** Answers with an error of our own making, in the service's form. */
-export function refuse(front: Front, exchange: Exchange, startedAtMs: number, error: ServiceError): Promise<void> {
+export function refuse(
+  front: Front,
+  exchange: Exchange,
+  startedAtMs: number,
+  error: ServiceError,
+): void | Promise<void> {
   return send(front, exchange, startedAtMs, azureError(error, errorContext(front, exchange.head.headers)));
 }
 
 /** Answers for a thrown error; what was already under way is cut by the server. */
-export function failed(front: Front, exchange: Exchange, startedAtMs: number, error: unknown): Promise<void> {
+export function failed(front: Front, exchange: Exchange, startedAtMs: number, error: unknown): void | Promise<void> {
   const { code, message } = asForebayError(error);
   if (hasCode(error, "cancelled")) throw error;
   bump(front.engine.stats.errors, code);
@@ -51,14 +58,14 @@ export function failed(front: Front, exchange: Exchange, startedAtMs: number, er
   return send(front, exchange, startedAtMs, answerOf(error, errorContext(front, exchange.head.headers)));
 }
 
-function send(front: Front, exchange: Exchange, startedAtMs: number, answer: ErrorAnswer): Promise<void> {
+function send(front: Front, exchange: Exchange, startedAtMs: number, answer: ErrorAnswer): void | Promise<void> {
   const headers = [...answer.head.headers, "x-forebay", "forward"];
   note(front, exchange, startedAtMs, { status: answer.head.status, result: "error", operation: "Error", headers });
   return exchange.respond({ ...answer.head, headers }, bytesSource(answer.body), answer.body.length);
 }
 
 /** Passes an answer of the lake on. Resolves when it was sent whole; lets go of the answer when that fails. */
-export function passOn(placed: Placed, response: ClientResponse): Promise<void> {
+export function passOn(placed: Placed, response: ClientResponse): void | Promise<void> {
   try {
     return respondWith(placed, response);
   } catch (error) {
@@ -67,7 +74,7 @@ export function passOn(placed: Placed, response: ClientResponse): Promise<void> 
   }
 }
 
-function respondWith(placed: Placed, response: ClientResponse): Promise<void> {
+function respondWith(placed: Placed, response: ClientResponse): void | Promise<void> {
   const { front, exchange, operation } = placed;
   const { status, reason } = response.head;
   const headers = [...endToEndHeaders(response.head.headers), "x-forebay", "forward"];

@@ -19,18 +19,18 @@ const B = "/acct/c00/b";
 test("plain reads are hit-able", () => {
   expect(screened(B)).toEqual({
     kind: "hit-able",
-    form: "get",
+    blob: { form: "get", snapshot: undefined, versionId: undefined, signedVersion: undefined, overrides: null },
     apiVersion: "2025-01-05",
     range: null,
     conditions: { ifMatch: null, ifNoneMatch: null, ifModifiedSinceMs: null, ifUnmodifiedSinceMs: null },
-    snapshot: undefined,
-    versionId: undefined,
     clientRequestId: undefined,
-    overrides: null,
   });
-  expect(screened(B, V, "HEAD")).toMatchObject({ kind: "hit-able", form: "head" });
-  expect(screened(`${B}?timeout=30&snapshot=${SNAPSHOT}`)).toMatchObject({ kind: "hit-able", snapshot: SNAPSHOT });
-  expect(screened(`${B}?versionid=${SNAPSHOT}`)).toMatchObject({ versionId: SNAPSHOT });
+  expect(screened(B, V, "HEAD")).toMatchObject({ kind: "hit-able", blob: { form: "head" } });
+  expect(screened(`${B}?timeout=30&snapshot=${SNAPSHOT}`)).toMatchObject({
+    kind: "hit-able",
+    blob: { snapshot: SNAPSHOT },
+  });
+  expect(screened(`${B}?versionid=${SNAPSHOT}`)).toMatchObject({ blob: { versionId: SNAPSHOT } });
   const full = ["X-MS-Version", "2024-11-04", "x-ms-date", "d", "x-ms-client-request-id", "id", "User-Agent", "u"];
   expect(screened(B, [...full, "Authorization", "Bearer x", "If-Match", '"a"', "Range", "bytes=0-9"])).toMatchObject({
     apiVersion: "2024-11-04",
@@ -136,7 +136,7 @@ test("ranges", () => {
 
 test("a SAS sets response headers", () => {
   const found = screened(`${B}?sv=2020-12-06&sig=x&rscc=no-store&rsct=text%2Fplain`);
-  if (found.kind !== "hit-able" || found.overrides === null) throw new Error("hit-able");
-  const headers = applyOverrides(["content-type", "a/b", "ETag", "x"], found.overrides);
+  if (found.kind !== "hit-able" || found.blob.overrides === null) throw new Error("hit-able");
+  const headers = applyOverrides(["content-type", "a/b", "ETag", "x"], found.blob.overrides);
   expect(headers).toEqual(["ETag", "x", "Cache-Control", "no-store", "Content-Type", "text/plain"]);
 });

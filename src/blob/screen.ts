@@ -5,6 +5,7 @@
 import type { RawHeaders } from "../http/types.ts";
 import { type Conditions, parseConditions, unconditional } from "./conditions.ts";
 import { isVersionTime } from "./dates.ts";
+import { AT, type Layout, layoutOf, valueAt } from "./layout.ts";
 import type { Operation } from "./operations.ts";
 import type { Query } from "./query.ts";
 import type { Target } from "./types.ts";
@@ -22,15 +23,12 @@ export type ResponseOverrides = ReadonlyMap<string, string>;
 /** A read that may be answered from flash. */
 export interface HitAble {
   readonly kind: "hit-able";
-  readonly form: "get" | "head";
+  readonly blob: AskedBlob;
   readonly apiVersion: string;
   readonly range: AskedRange | null;
   readonly conditions: Conditions;
-  readonly snapshot: string | undefined;
-  readonly versionId: string | undefined;
   /** To be echoed. */
   readonly clientRequestId: string | undefined;
-  readonly overrides: ResponseOverrides | null;
 }
 
 export type Screened = HitAble | { readonly kind: "forward"; readonly why: string };
@@ -39,31 +37,14 @@ function forward(why: string): Screened {
   return { kind: "forward", why };
 }
 
-/** What one pass over the headers finds. */
-interface Found {
-  version?: string;
-  clientRequestId?: string;
-  msRange?: string;
-  range?: string;
-  ifMatch?: string;
-  ifNoneMatch?: string;
-  ifModifiedSince?: string;
-  ifUnmodifiedSince?: string;
-}
-
-const KEPT: ReadonlyMap<string, keyof Found> = new Map<string, keyof Found>([
-  ["x-ms-version", "version"],
-  ["x-ms-client-request-id", "clientRequestId"],
-  ["x-ms-range", "msRange"],
-  ["range", "range"],
-  ["if-match", "ifMatch"],
-  ["if-none-match", "ifNoneMatch"],
-  ["if-modified-since", "ifModifiedSince"],
-  ["if-unmodified-since", "ifUnmodifiedSince"],
+/** `x-ms-` headers that say nothing about the answer, or whose values are looked at here. */
+const UNDERSTOOD: ReadonlySet<string> = new Set([
+  "x-ms-date",
+  "x-ms-useragent",
+  "x-ms-version",
+  "x-ms-client-request-id",
+  "x-ms-range",
 ]);
-
-/** `x-ms-` headers that say nothing about the answer. */
-const SILENT: ReadonlySet<string> = new Set(["x-ms-date", "x-ms-useragent"]);
 
 /** Headers of other names that change the answer in ways not modelled here. */
 const FOREIGN: ReadonlySet<string> = new Set([
@@ -76,26 +57,18 @@ const FOREIGN: ReadonlySet<string> = new Set([
   "access-control-request-headers",
 ]);
 
-/** Reads the headers that matter into `found`, or says why the request is forwarded. */
-function readHeaders(headers: RawHeaders, found: Found): string | null {
-  for (let i = 0; i + 1 < headers.length; i += 2) {
-    const name = (headers[i] ?? "").toLowerCase();
-    const value = headers[i + 1] ?? "";
-    const kept = KEPT.get(name);
-    if (kept !== undefined) {
-      if (found[kept] !== undefined) return "a header stands twice";
-      found[kept] = value;
-    } else if (name.startsWith("x-ms-")) {
-      if (!SILENT.has(name)) return "a header is not understood";
-    } else if (name === "content-length") {
-      if (value !== "0") return "a read with a body";
-    } else if (name === "x-forebay-bypass") {
-      if (value.toLowerCase() !== "false") return "bypass";
-    } else if (FOREIGN.has(name) || name.startsWith("x-http-method")) {
-      return "a header is not understood";
-    }
-  }
-  return null;
+/** What the names alone say, for each layout met. */
+const troubles = new WeakMap<Layout, string>();
+
+/** Why headers of these names are forwarded, or an empty text. */
+function troubleOf(layout: Layout): string {
+  let trouble = troubles.get(layout);
+  if (trouble !== undefined) return trouble;
+  const strange = layout.lower.some((name) => (name.startsWith("x-ms-") ? !UNDERSTOOD.has(name) : FOREIGN.has(name)));
+  trouble = layout.knownTwice ? "a header stands twice" : "";
+  if (strange || layout.methodOverride) trouble = "a header is not understood";
+  troubles.set(layout, trouble);
+  return trouble;
 }
 
 /** Query parameters of a SAS: `sas.ts` judges them. */
@@ -110,6 +83,16 @@ const OVERRIDES: ReadonlyMap<string, string> = new Map([
   ["rscl", "content-language"],
   ["rsct", "content-type"],
 ]);
+
+/** What the target and the query of a read ask for. */
+export interface AskedBlob {
+  readonly form: "get" | "head";
+  readonly snapshot: string | undefined;
+  readonly versionId: string | undefined;
+  /** `sv` of a request with a signature in its query: the version where no header names one. */
+  readonly signedVersion: string | undefined;
+  readonly overrides: ResponseOverrides | null;
+}
 
 interface FoundParameters {
   snapshot?: string;
@@ -145,6 +128,22 @@ function readParameters(query: Query, found: FoundParameters): string | null {
   return null;
 }
 
+/** What a read asks for by its target and query, or why it is forwarded. */
+export function screenTarget(operation: Operation, target: Target, query: Query): AskedBlob | string {
+  if (!operation.cacheable || target.blob === null) return "not a read of a blob";
+  if (target.ambiguous) return "the name is ambiguous";
+  if (target.secondary) return "the secondary is another copy";
+  const found: FoundParameters = { signed: false, overrides: null };
+  const trouble = readParameters(query, found);
+  if (trouble !== null) return trouble;
+  const { snapshot, versionId, signed, overrides } = found;
+  if (snapshot !== undefined && versionId !== undefined) return "snapshot and version";
+  const form = operation.name === "GetBlob" ? "get" : "head";
+  // Only a SAS may set response headers, and what it does to Get Blob Properties is the lake's to say.
+  if (overrides !== null && (!signed || form === "head")) return "response headers";
+  return { form, snapshot, versionId, signedVersion: signed ? found.signedVersion : undefined, overrides };
+}
+
 /** Whether `text` is a whole number of at most 15 digits: exact as a number. */
 function isCount(text: string): boolean {
   if (text.length < 1 || text.length > 15) return false;
@@ -178,50 +177,43 @@ export function parseRange(text: string): AskedRange | null {
   return last < first ? null : { first, last };
 }
 
-/** Decides whether a read may be answered from flash, and gathers what that answer needs to know. */
-export function screen(operation: Operation, target: Target, headers: RawHeaders, query: Query): Screened {
-  if (!operation.cacheable || target.blob === null) return forward("not a read of a blob");
-  if (target.ambiguous) return forward("the name is ambiguous");
-  if (target.secondary) return forward("the secondary is another copy");
-  const found: Found = {};
-  const headerTrouble = readHeaders(headers, found);
-  if (headerTrouble !== null) return forward(headerTrouble);
-  const parameters: FoundParameters = { signed: false, overrides: null };
-  const queryTrouble = readParameters(query, parameters);
-  if (queryTrouble !== null) return forward(queryTrouble);
-  if (parameters.snapshot !== undefined && parameters.versionId !== undefined) return forward("snapshot and version");
-  const form = operation.name === "GetBlob" ? "get" : "head";
-  const apiVersion = found.version ?? (parameters.signed ? parameters.signedVersion : undefined);
+/** Decides whether a read of `blob` may be answered from flash, and gathers what that answer needs to know. */
+export function screenHeaders(blob: AskedBlob, layout: Layout, headers: RawHeaders): Screened {
+  const trouble = troubleOf(layout);
+  if (trouble !== "") return forward(trouble);
+  const length = valueAt(layout, headers, AT.contentLength);
+  if (length !== undefined && length !== "0") return forward("a read with a body");
+  const bypass = valueAt(layout, headers, AT.bypass);
+  if (bypass !== undefined && bypass.toLowerCase() !== "false") return forward("bypass");
+  const apiVersion = valueAt(layout, headers, AT.msVersion) ?? blob.signedVersion;
   if (apiVersion === undefined) return forward("no x-ms-version");
   if (!isPublishedVersion(apiVersion) || apiVersion < OLDEST_HIT_VERSION) return forward("a version not understood");
-  // Only a SAS may set response headers, and what it does to Get Blob Properties is the lake's to say.
-  if (parameters.overrides !== null && (!parameters.signed || form === "head")) return forward("response headers");
-  const id = found.clientRequestId;
+  const id = valueAt(layout, headers, AT.clientRequestId);
   if (id !== undefined && (id.length > 1024 || !isHeaderValue(id))) return forward("an odd x-ms-client-request-id");
-  const rangeText = found.msRange ?? found.range;
+  const rangeText = valueAt(layout, headers, AT.msRange) ?? valueAt(layout, headers, AT.range);
   const range = rangeText === undefined ? null : parseRange(rangeText);
-  if (rangeText !== undefined && (range === null || form === "head")) return forward("a range not understood");
-  const conditions = conditionsOf(found);
+  if (rangeText !== undefined && (range === null || blob.form === "head")) return forward("a range not understood");
+  const conditions = conditionsOf(layout, headers);
   if (conditions === "forward") return forward("a condition not understood");
-  const { snapshot, versionId, overrides } = parameters;
-  return {
-    kind: "hit-able",
-    form,
-    apiVersion,
-    range,
-    conditions,
-    snapshot,
-    versionId,
-    clientRequestId: id,
-    overrides,
-  };
+  return { kind: "hit-able", blob, apiVersion, range, conditions, clientRequestId: id };
 }
 
-function conditionsOf(found: Found): Conditions | "forward" {
-  const { ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince } = found;
-  if (ifMatch ?? ifNoneMatch ?? ifModifiedSince ?? ifUnmodifiedSince) return parseConditions(found);
-  const empty = [ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince].some((value) => value !== undefined);
-  return empty ? "forward" : unconditional;
+/** Both of {@link screenTarget} and {@link screenHeaders}. */
+export function screen(operation: Operation, target: Target, headers: RawHeaders, query: Query): Screened {
+  const blob = screenTarget(operation, target, query);
+  return typeof blob === "string" ? forward(blob) : screenHeaders(blob, layoutOf(headers), headers);
+}
+
+function conditionsOf(layout: Layout, headers: RawHeaders): Conditions | "forward" {
+  const ifMatch = valueAt(layout, headers, AT.ifMatch);
+  const ifNoneMatch = valueAt(layout, headers, AT.ifNoneMatch);
+  const ifModifiedSince = valueAt(layout, headers, AT.ifModifiedSince);
+  const ifUnmodifiedSince = valueAt(layout, headers, AT.ifUnmodifiedSince);
+  const given = ifMatch ?? ifNoneMatch ?? ifModifiedSince ?? ifUnmodifiedSince;
+  if (given === undefined) return unconditional;
+  // What an empty one alone means is the lake's to say.
+  if (!(ifMatch || ifNoneMatch || ifModifiedSince || ifUnmodifiedSince)) return "forward";
+  return parseConditions({ ifMatch, ifNoneMatch, ifModifiedSince, ifUnmodifiedSince });
 }
 
 /** `headers` with the values that a SAS sets in place of, or beside, the blob's own. */

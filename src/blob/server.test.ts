@@ -8,6 +8,7 @@ import { createStats } from "../engine/stats.ts";
 import { createTrust } from "../engine/trust.ts";
 import type { BodySource, Exchange, ResponseHead } from "../http/types.ts";
 import type { Lake } from "../lake/types.ts";
+import { createRequestIds } from "./errors.ts";
 import type { Front } from "./front.ts";
 import { createBlobHandler } from "./server.ts";
 
@@ -64,7 +65,7 @@ function scene(more: Partial<Front> = {}) {
     own: () => ({ authorities: new Set(), lakes: new Map() }),
     storedPolicies: () => "unknown",
     forgetAccess: () => {},
-    random: seededRandom(1),
+    newRequestId: createRequestIds(seededRandom(1)),
     credentialSalt: new Uint8Array(32),
     accessLog: null,
     ...more,

@@ -2,17 +2,16 @@
  * The Blob endpoint: each request is placed (account, container, blob), its operation detected, and then either
  * answered from flash, if it is one of the reads on the allow-list and its caller may, or passed on to the lake.
  */
-import { type Exchange, type Handler, headerOf } from "../http/types.ts";
+import type { Exchange, Handler } from "../http/types.ts";
 import { frontErrors } from "./errors.ts";
 import { forwardRequest } from "./forward.ts";
 import type { Front } from "./front.ts";
 import { readBlob } from "./get-blob.ts";
-import { detectOperation } from "./operations.ts";
-import { parseQuery } from "./query.ts";
+import { layoutOf } from "./layout.ts";
+import { createPlaces, type Places } from "./places.ts";
 import { failed, type Placed, refuse } from "./respond.ts";
 import { refusedHere } from "./sas.ts";
-import { screen } from "./screen.ts";
-import { parseTarget } from "./target.ts";
+import { screenHeaders } from "./screen.ts";
 
 /** The least time between two lines of the log about requests that name no account. */
 const UNPLACED_LOG_MS = 60_000;
@@ -31,38 +30,53 @@ export function createBlobHandler(front: Front): Handler {
     const accounts = [...front.accounts()].slice(0, UNPLACED_LOG_NAMES);
     front.engine.log("warn", "a request names no configured account", { accounts });
   };
+  const places = createPlaces();
   return (exchange) => {
-    stats.requestsNow++;
     const startedAtMs = clock.monotonicMs();
-    let answered: Promise<void>;
+    stats.requestsNow++;
+    let answered: void | Promise<void>;
     try {
-      answered = handle(front, exchange, startedAtMs, unplaced);
+      answered = handle(front, exchange, startedAtMs, places, unplaced);
     } catch (error) {
       answered = Promise.reject(error);
     }
-    return answered
-      .catch((error: unknown) => failed(front, exchange, startedAtMs, error))
-      .finally(() => {
-        stats.requestsNow--;
-      });
+    // What is with the kernel already leaves nothing to wait for.
+    if (answered === undefined) stats.requestsNow--;
+    else return ending(front, exchange, startedAtMs, answered);
   };
 }
 
-function handle(front: Front, exchange: Exchange, startedAtMs: number, unplaced: () => void): Promise<void> {
+async function ending(front: Front, exchange: Exchange, startedAtMs: number, answered: Promise<void>): Promise<void> {
+  try {
+    await answered;
+  } catch (error) {
+    await failed(front, exchange, startedAtMs, error);
+  } finally {
+    front.engine.stats.requestsNow--;
+  }
+}
+
+function handle(
+  front: Front,
+  exchange: Exchange,
+  startedAtMs: number,
+  places: Places,
+  unplaced: () => void,
+): void | Promise<void> {
   const { head } = exchange;
-  const target = parseTarget(head.target, headerOf(head.headers, "host"), front.accounts());
-  const lake = target === null ? undefined : front.lakes().get(target.account);
-  if (target === null || lake === undefined) {
+  const layout = layoutOf(head.headers);
+  const place = places.find(head, layout, front.accounts());
+  const lake = place === null ? undefined : front.lakes().get(place.target.account);
+  if (place === null || lake === undefined) {
     unplaced();
     return refuse(front, exchange, startedAtMs, frontErrors.unknownAccount);
   }
-  const query = parseQuery(target.query);
+  const { target, query, operation, read } = place;
   // The lake sees Forebay's address and protocol instead of the client's: what a SAS says of those is judged here.
   const barred = refusedHere(query, exchange.remoteAddress, exchange.secure);
   if (barred?.verdict === "no" && barred.error) return refuse(front, exchange, startedAtMs, barred.error);
-  const operation = detectOperation(head.method, target, query, head.headers);
-  const placed: Placed = { front, exchange, target, query, operation, lake, startedAtMs };
-  if (!operation.cacheable) return forwardRequest(placed, operation.name);
-  const screened = screen(operation, target, head.headers, query);
-  return screened.kind === "hit-able" ? readBlob(placed, screened) : forwardRequest(placed, screened.why);
+  const placed: Placed = { front, exchange, layout, target, query, operation, lake, startedAtMs };
+  if (typeof read === "string") return forwardRequest(placed, read);
+  const screened = screenHeaders(read.blob, layout, head.headers);
+  return screened.kind === "hit-able" ? readBlob(placed, read, screened) : forwardRequest(placed, screened.why);
 }

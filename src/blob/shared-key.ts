@@ -13,6 +13,7 @@ import type { RawHeaders } from "../http/types.ts";
 import { compareHeaderNames } from "../lake/sign.ts";
 import { parseHttpDateMs } from "./dates.ts";
 import { type AccountKey, sign, signedByAny } from "./hmac.ts";
+import { AT, type Layout, layoutOf, SIGNED_BY_POSITION, valueAt } from "./layout.ts";
 import type { Query } from "./query.ts";
 import { refused, unknown, type Verdict } from "./types.ts";
 import { hasVersionForm } from "./versions.ts";
@@ -24,6 +25,8 @@ export interface SignableRequest {
   readonly wirePath: string;
   readonly query: Query;
   readonly headers: RawHeaders;
+  /** The layout of `headers`, where it is known already. */
+  readonly layout?: Layout;
   /** The version that rules the text when the request has no `x-ms-version` of its own (a part of a batch). */
   readonly apiVersion?: string | undefined;
 }
@@ -56,38 +59,12 @@ export interface Reading {
 
 const PLAIN: Reading = { order: "ordinal", plus: "space", fold: false, plainAccount: true };
 
-/** The standard headers of the text, in its order. */
-const STANDARD = [
-  "content-encoding",
-  "content-language",
-  "content-length",
-  "content-md5",
-  "content-type",
-  "date",
-  "if-modified-since",
-  "if-match",
-  "if-none-match",
-  "if-unmodified-since",
-  "range",
-] as const;
-
-const SLOTS: ReadonlyMap<string, number> = new Map(STANDARD.map((name, i) => [name, i]));
-const [CONTENT_LENGTH, CONTENT_MD5, CONTENT_TYPE, DATE] = [2, 3, 4, 5];
-
-/** The signed parts of a request, gathered in one pass. */
+/** The signed parts of a request. */
 interface SignedParts {
-  authorization: string | undefined;
-  /** Values by the order of {@link STANDARD}. */
-  readonly standard: (string | undefined)[];
-  msDate: string | undefined;
-  msVersion: string | undefined;
-  /** Lower-case names, and values, of the `x-ms-` headers. */
-  readonly msNames: string[];
-  readonly msValues: Map<string, string>;
-  /** A signed header stands twice, or its value is not plain ASCII. */
-  odd: boolean;
-  /** Some `x-ms-` value has a tab or two spaces together. */
-  spaced: boolean;
+  readonly layout: Layout;
+  readonly headers: RawHeaders;
+  readonly msDate: string | undefined;
+  readonly version: string | undefined;
 }
 
 function isPlain(value: string): boolean {
@@ -98,43 +75,30 @@ function isPlain(value: string): boolean {
   return true;
 }
 
-function gather(headers: RawHeaders): SignedParts {
-  const parts: SignedParts = {
-    authorization: undefined,
-    standard: new Array<string | undefined>(STANDARD.length).fill(undefined),
-    msDate: undefined,
-    msVersion: undefined,
-    msNames: [],
-    msValues: new Map(),
-    odd: false,
-    spaced: false,
-  };
-  for (let i = 0; i + 1 < headers.length; i += 2) {
-    const name = (headers[i] ?? "").toLowerCase();
-    const value = headers[i + 1] ?? "";
-    if (name.startsWith("x-ms-")) {
-      gatherMs(parts, name, value);
-    } else if (name === "authorization") {
-      if (parts.authorization !== undefined) parts.odd = true;
-      parts.authorization = value;
-    } else {
-      const slot = SLOTS.get(name);
-      if (slot === undefined) continue;
-      if (parts.standard[slot] !== undefined || !isPlain(value)) parts.odd = true;
-      parts.standard[slot] = value.trim();
-    }
-  }
-  return parts;
+function gather(request: SignableRequest): SignedParts {
+  const { headers } = request;
+  const layout = request.layout ?? layoutOf(headers);
+  const version = valueAt(layout, headers, AT.msVersion)?.trim() ?? request.apiVersion;
+  return { layout, headers, msDate: valueAt(layout, headers, AT.msDate)?.trim(), version };
 }
 
-function gatherMs(parts: SignedParts, name: string, rawValue: string): void {
-  const value = rawValue.trim();
-  if (parts.msValues.has(name) || !isPlain(value)) parts.odd = true;
-  if (value.includes("  ") || value.includes("\t")) parts.spaced = true;
-  parts.msNames.push(name);
-  parts.msValues.set(name, value);
-  if (name === "x-ms-date") parts.msDate = value;
-  else if (name === "x-ms-version") parts.msVersion = value;
+/** Whether the signed headers can be read in one way only. */
+function isClear({ layout, headers }: SignedParts): boolean {
+  if (layout.signedTwice) return false;
+  for (let i = 0; i < SIGNED_BY_POSITION.length; i++) {
+    const at = layout.at[i] as number;
+    if (at >= 0 && !isPlain(headers[at] ?? "")) return false;
+  }
+  for (const { at } of layout.ms) if (!isPlain(headers[at] ?? "")) return false;
+  return true;
+}
+
+/** Whether some `x-ms-` value has a tab or two spaces together. */
+function isSpaced({ layout, headers }: SignedParts): boolean {
+  return layout.ms.some(({ at }) => {
+    const value = (headers[at] ?? "").trim();
+    return value.includes("  ") || value.includes("\t");
+  });
 }
 
 /** Runs of spaces and tabs as one space, but for what stands in double quotes. */
@@ -155,14 +119,12 @@ function foldWhiteSpace(value: string): string {
   return folded;
 }
 
-function sorted(names: readonly string[], order: HeaderOrder): string[] {
-  return order === "ordinal" ? [...names].sort() : [...names].sort(compareHeaderNames);
-}
-
-function canonicalHeaders(parts: SignedParts, version: string, reading: Reading): string {
+function canonicalHeaders({ layout, headers }: SignedParts, version: string, reading: Reading): string {
+  const inOrder =
+    reading.order === "ordinal" ? layout.ms : [...layout.ms].sort((a, b) => compareHeaderNames(a.name, b.name));
   let text = "";
-  for (const name of sorted(parts.msNames, reading.order)) {
-    const value = parts.msValues.get(name) ?? "";
+  for (const { name, at } of inOrder) {
+    const value = (headers[at] ?? "").trim();
     // From 2016-05-31 on headers with empty values are signed, before that they are left out.
     if (value === "" && version < "2016-05-31") continue;
     text += `${name}:${reading.fold ? foldWhiteSpace(value) : value}\n`;
@@ -206,31 +168,32 @@ function textOf(
   account: string,
   request: SignableRequest,
   parts: SignedParts,
-  version: string,
   reading: Reading,
 ): string {
+  const { layout, headers } = parts;
+  const version = parts.version ?? "";
+  const standard = (where: number): string => valueAt(layout, headers, where)?.trim() ?? "";
   const path = signedPath(account, request, reading);
-  const date = parts.msDate === undefined ? (parts.standard[DATE] ?? "") : "";
-  const headers = canonicalHeaders(parts, version, reading);
+  const date = parts.msDate === undefined ? standard(AT.date) : "";
+  const canonical = canonicalHeaders(parts, version, reading);
   let text = `${request.method}\n`;
   if (scheme === "SharedKeyLite") {
     const comp = request.query.parameters.find((p) => p.name === "comp");
     const suffix = comp === undefined ? "" : `?comp=${signedValue(comp.value, comp.rawValue, reading)}`;
-    text += `${parts.standard[CONTENT_MD5] ?? ""}\n${parts.standard[CONTENT_TYPE] ?? ""}\n${date}\n`;
-    return text + headers + path + suffix;
+    text += `${standard(AT.contentMd5)}\n${standard(AT.contentType)}\n${date}\n`;
+    return text + canonical + path + suffix;
   }
-  for (let i = 0; i < STANDARD.length; i++) {
-    const value = i === DATE ? date : (parts.standard[i] ?? "");
-    const left = i === CONTENT_LENGTH && value === "0" && version >= "2015-02-21";
+  for (let i = 0; i < SIGNED_BY_POSITION.length; i++) {
+    const value = i === AT.date ? date : standard(i);
+    const left = i === AT.contentLength && value === "0" && version >= "2015-02-21";
     text += left ? "\n" : `${value}\n`;
   }
-  return text + headers + path + canonicalQuery(request.query, reading);
+  return text + canonical + path + canonicalQuery(request.query, reading);
 }
 
 /** The text that a request's signature covers, in the plain reading. */
 export function stringToSign(scheme: SharedKeyScheme, account: string, request: SignableRequest): string {
-  const parts = gather(request.headers);
-  return textOf(scheme, account, request, parts, parts.msVersion ?? request.apiVersion ?? "", PLAIN);
+  return textOf(scheme, account, request, gather(request), PLAIN);
 }
 
 /** The parts of a SharedKey or SharedKeyLite Authorization value, or null when it is none. */
@@ -253,17 +216,16 @@ function readingsOf(request: SignableRequest, parts: SignedParts, account: strin
   const also = (change: Partial<Reading>): void => {
     readings = readings.concat(readings.map((reading) => ({ ...reading, ...change })));
   };
-  if (ordersDiffer(parts.msNames)) also({ order: "culture" });
+  if (ordersDiffer(parts.layout.ms)) also({ order: "culture" });
   if (request.query.plus) also({ plus: "literal" });
-  if (parts.spaced) also({ fold: true });
+  if (isSpaced(parts)) also({ fold: true });
   if (request.wirePath.startsWith(`/${account}-secondary`)) also({ plainAccount: false });
   return readings;
 }
 
-function ordersDiffer(names: readonly string[]): boolean {
-  const ordinal = sorted(names, "ordinal");
-  const culture = sorted(names, "culture");
-  return ordinal.some((name, i) => name !== culture[i]);
+function ordersDiffer(ms: Layout["ms"]): boolean {
+  const culture = [...ms].sort((a, b) => compareHeaderNames(a.name, b.name));
+  return ms.some(({ name }, i) => name !== culture[i]?.name);
 }
 
 /** What a verification found: a verdict, and of a true signature the way it was made. */
@@ -283,35 +245,35 @@ export function verifySharedKey(
   keys: readonly AccountKey[],
   nowMs: number,
 ): Verified {
-  const parts = gather(request.headers);
-  if (parts.authorization === undefined) return { verdict: unknown("no Authorization header") };
-  const header = parseSharedKey(parts.authorization);
+  const parts = gather(request);
+  const { layout, headers, version } = parts;
+  const authorization = valueAt(layout, headers, AT.authorization);
+  if (authorization === undefined) return { verdict: unknown("no Authorization header") };
+  const header = parseSharedKey(authorization);
   if (header === null) return { verdict: unknown("not a SharedKey signature") };
   if (keys.length === 0) return { verdict: unknown("the account's key is not configured") };
-  if (parts.odd) return { verdict: unknown("a signed header stands twice or is not plain ASCII") };
+  if (!isClear(parts)) return { verdict: unknown("a signed header stands twice or is not plain ASCII") };
   if (request.query.malformed) return { verdict: unknown("the query is malformed") };
-  const version = parts.msVersion ?? request.apiVersion;
   if (version === undefined || !hasVersionForm(version) || version < "2009-09-19") {
     return { verdict: unknown("x-ms-version is missing or too old") };
   }
-  const dateMs = parseHttpDateMs(parts.msDate ?? parts.standard[DATE] ?? "");
+  const dateMs = parseHttpDateMs(parts.msDate ?? valueAt(layout, headers, AT.date)?.trim() ?? "");
   if (dateMs === null) return { verdict: unknown("the date is missing or malformed") };
   if (header.account !== account) return { verdict: refused("signed for another account") };
   if (Math.abs(nowMs - dateMs) > limits.clockSkewMs) return { verdict: refused("the date is too far from now") };
-  return match(request, header, parts, version, keys, dateMs + limits.clockSkewMs);
+  return match(request, header, parts, keys, dateMs + limits.clockSkewMs);
 }
 
 function match(
   request: SignableRequest,
   header: SharedKeyHeader,
   parts: SignedParts,
-  version: string,
   keys: readonly AccountKey[],
   expiresAtMs: number,
 ): Verified {
   const { scheme, account, signature } = header;
   const found = (reading: Reading): boolean =>
-    signedByAny(textOf(scheme, account, request, parts, version, reading), signature, keys);
+    signedByAny(textOf(scheme, account, request, parts, reading), signature, keys);
   if (found(PLAIN)) return { verdict: { verdict: "yes", expiresAtMs }, scheme, reading: PLAIN };
   for (const reading of readingsOf(request, parts, account).slice(1)) {
     if (found(reading)) return { verdict: { verdict: "yes", expiresAtMs }, scheme, reading };
@@ -330,8 +292,6 @@ export function signSharedKey(
   as: { readonly scheme?: SharedKeyScheme | undefined; readonly reading?: Reading | undefined } = {},
 ): string {
   const scheme = as.scheme ?? "SharedKey";
-  const parts = gather(request.headers);
-  const version = parts.msVersion ?? request.apiVersion ?? "";
-  const text = textOf(scheme, account, request, parts, version, as.reading ?? PLAIN);
+  const text = textOf(scheme, account, request, gather(request), as.reading ?? PLAIN);
   return `${scheme} ${account}:${sign(text, key)}`;
 }

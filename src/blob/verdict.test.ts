@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { layoutOf } from "./layout.ts";
 import { parseQuery } from "./query.ts";
 import { noPolicies } from "./sas.ts";
 import { createAccountSas } from "./sas-text.ts";
@@ -12,7 +13,7 @@ if (key === undefined) throw new Error("a key");
 const SAS = createAccountSas("acct", key, { permissions: "r", expiresAtMs: NOW + 1000 });
 
 test("kinds of credential", () => {
-  const kind = (headers: string[], query = "") => credentialKind(headers, parseQuery(query));
+  const kind = (headers: string[], query = "") => credentialKind(layoutOf(headers), headers, parseQuery(query));
   expect(kind([])).toBe("anonymous");
   expect(kind(["authorization", "SharedKey a:b"])).toBe("shared-key");
   expect(kind(["Authorization", "SharedKeyLite a:b"])).toBe("shared-key");
@@ -37,6 +38,7 @@ function judged(target: string, headers: string[], nowMs = NOW) {
     target: parsed,
     query,
     headers,
+    layout: layoutOf(headers),
     operation: "GetBlob",
     keys: TEST_KEYS,
     nowMs,

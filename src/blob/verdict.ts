@@ -4,6 +4,7 @@
  */
 import type { RawHeaders } from "../http/types.ts";
 import type { AccountKey } from "./hmac.ts";
+import { AT, type Layout, valueAt } from "./layout.ts";
 import type { Query } from "./query.ts";
 import { claimsSas, type PolicyLookup, refusedHere, verifySas } from "./sas.ts";
 import { verifySharedKey } from "./shared-key.ts";
@@ -13,19 +14,17 @@ import { type Target, unknown, type Verdict } from "./types.ts";
 export type CredentialKind = "anonymous" | "shared-key" | "sas" | "bearer" | "mixed" | "other";
 
 /** The kind of credential that a request carries. */
-export function credentialKind(headers: RawHeaders, query: Query): CredentialKind {
-  const sas = claimsSas(query);
-  let authorization: string | undefined;
-  for (let i = 0; i < headers.length; i += 2) {
-    const name = headers[i] ?? "";
-    if (name.length !== 13 || name.toLowerCase() !== "authorization") continue;
-    if (authorization !== undefined) return "mixed";
-    authorization = headers[i + 1] ?? "";
-  }
+export function credentialKind(layout: Layout, headers: RawHeaders, query: Query): CredentialKind {
+  const sas = query.parameters.length > 0 && claimsSas(query);
+  const authorization = valueAt(layout, headers, AT.authorization);
   if (authorization === undefined) return sas ? "sas" : "anonymous";
-  if (sas) return "mixed";
+  if (sas || isTwice(layout, "authorization")) return "mixed";
   if (authorization.startsWith("SharedKey ") || authorization.startsWith("SharedKeyLite ")) return "shared-key";
   return authorization.slice(0, 7).toLowerCase() === "bearer " ? "bearer" : "other";
+}
+
+function isTwice(layout: Layout, name: string): boolean {
+  return layout.knownTwice && layout.lower.indexOf(name) !== layout.lower.lastIndexOf(name);
 }
 
 /** A request whose right to an operation is in question. */
@@ -34,6 +33,7 @@ export interface Judged {
   readonly target: Target;
   readonly query: Query;
   readonly headers: RawHeaders;
+  readonly layout: Layout;
   /** The operation's name, as in `operations.ts`. */
   readonly operation: string;
   readonly keys: readonly AccountKey[];
@@ -45,11 +45,11 @@ export interface Judged {
 
 /** The local verdict on a request: see the rules in `types.ts`. */
 export function judge(request: Judged): Verdict {
-  const { headers, query, target } = request;
-  switch (credentialKind(headers, query)) {
+  const { headers, layout, query, target } = request;
+  switch (credentialKind(layout, headers, query)) {
     case "shared-key":
       return verifySharedKey(
-        { method: request.method, wirePath: target.wirePath, query, headers },
+        { method: request.method, wirePath: target.wirePath, query, headers, layout },
         target.account,
         request.keys,
         request.nowMs,

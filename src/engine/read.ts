@@ -68,7 +68,7 @@ export function createReader(context: EngineContext): Reader {
 }
 
 function read(reading: Reading, request: ReadRequest): ReadOutcome | Promise<ReadOutcome> {
-  const key = keyText(request.key);
+  const key = request.indexKey;
   if (!reading.verdicts.holds(request)) return askThenRead(reading, request, key);
   return lookUpAndServe(reading, request, key);
 }

@@ -30,6 +30,8 @@ export type Judgement =
 /** A read that the front has found to be one of those that flash may answer. */
 export interface ReadRequest {
   readonly key: BlobKey;
+  /** `key` as the index names it. */
+  readonly indexKey: string;
   readonly lake: Lake;
   readonly policy: Policy;
   readonly form: Form;

@@ -20,6 +20,7 @@ const lake: Asked["lake"] = {
 function asking(blob: string, judgement: Partial<Extract<Judgement, { kind: "ask" }>> = {}): Asked {
   return {
     key: { account: "acc", container: "con", blob },
+    indexKey: `acc/con/${blob}`,
     lake,
     policy: defaultPolicy,
     form: "full",

@@ -231,7 +231,9 @@ describe.each([false, true])("large bodies (TLS: %p)", (secure) => {
     // An answer that began before the request was sent would end the sending: all is read first.
     handler: async (exchange) => {
       const body = await readAll(exchange.body);
-      await exchange.respond({ status: 200, reason: "OK", headers: [] }, bytesSource(body)).catch(() => {});
+      await Promise.resolve(exchange.respond({ status: 200, reason: "OK", headers: [] }, bytesSource(body))).catch(
+        () => {},
+      );
     },
   });
   ends.push(() => server.stop({ deadlineMs: 0 }));
@@ -250,9 +252,8 @@ describe.each([false, true])("large bodies (TLS: %p)", (secure) => {
           { kind: "file", fd: file.fd, offset: 0, length: half } as const,
           bytesPiece(file.bytes.subarray(half)),
         ];
-        return exchange
-          .respond({ status: 200, reason: "OK", headers: [] }, sourceOf(pieces, file.bytes.length))
-          .catch(() => {});
+        const sent = exchange.respond({ status: 200, reason: "OK", headers: [] }, sourceOf(pieces, file.bytes.length));
+        return Promise.resolve(sent).catch(() => {});
       },
     });
     ends.push(() => sink.stop({ deadlineMs: 0 }));

@@ -3,12 +3,14 @@
  * first and writing it then costs twice as much, which shows at tens of thousands of small answers a second.
  */
 import { FIELD_TEXT, TOKEN } from "./head.ts";
-import type { RawHeaders } from "./types.ts";
+import type { HeaderBlock, RawHeaders } from "./types.ts";
 
 /** What stands before a piece of a body: a message's head, or the size of a chunk. */
 export interface Lead {
   /** Lines with their ends: the start line, fields the server or client adds. Checked by whoever made them. */
   readonly start: string;
+  /** Lines that were checked when they were made. */
+  readonly block?: string | undefined;
   /** Fields as a handler gave them: checked when written. */
   readonly headers: RawHeaders;
   /** Further lines, and the empty one. */
@@ -21,19 +23,20 @@ export const textLead = (text: string): Lead => ({ start: text, headers: NO_FIEL
 
 /** `lead` with `text` behind it. */
 export function extendLead(lead: Lead | null, text: string): Lead {
-  return lead === null ? textLead(text) : { start: lead.start, headers: lead.headers, tail: lead.tail + text };
+  return lead === null ? textLead(text) : { ...lead, tail: lead.tail + text };
 }
 
 /** How many bytes {@link writeLead} writes. */
 export function leadBytes(lead: Lead): number {
-  let bytes = lead.start.length + lead.tail.length + 2 * lead.headers.length;
+  let bytes = lead.start.length + (lead.block?.length ?? 0) + lead.tail.length + 2 * lead.headers.length;
   for (const text of lead.headers) bytes += text.length;
   return bytes;
 }
 
 /** Writes `lead` at the start of `buffer`, which has room for it; the count. Throws on fields that are not HTTP. */
-export function writeLead(buffer: Uint8Array, lead: Lead): number {
+export function writeLead(buffer: Buffer, lead: Lead): number {
   let at = writeText(buffer, 0, lead.start);
+  if (lead.block !== undefined) at += buffer.write(lead.block, at, "latin1");
   const { headers } = lead;
   for (let i = 0; i < headers.length; i += 2) {
     at = writeChecked(buffer, at, headers[i] as string, TOKEN);
@@ -44,6 +47,14 @@ export function writeLead(buffer: Uint8Array, lead: Lead): number {
     buffer[at++] = 10;
   }
   return writeText(buffer, at, lead.tail);
+}
+
+/** Makes headers ready to be sent often. Throws on fields that are not HTTP. */
+export function headerBlock(headers: RawHeaders): HeaderBlock {
+  checkFields(headers);
+  let text = "";
+  for (let i = 0; i + 1 < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`;
+  return { headers, text };
 }
 
 /** Throws unless every name is a token and every value stays in its line and in Latin-1. */

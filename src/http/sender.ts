@@ -10,7 +10,17 @@ import type { Socket } from "bun";
 import { assert } from "../base/assert.ts";
 import { ForebayError } from "../base/errors.ts";
 import { KIB, MIB } from "../base/limits.ts";
-import { EAGAIN, EINTR, MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, pread, send, sendfile } from "../io/syscalls.ts";
+import {
+  EAGAIN,
+  EINTR,
+  MSG_DONTWAIT,
+  MSG_MORE,
+  MSG_NOSIGNAL,
+  pinnedBuffer,
+  pread,
+  send,
+  sendfile,
+} from "../io/syscalls.ts";
 import { extendLead, type Lead, leadBytes, textLead, writeLead } from "./head-writer.ts";
 import type { BodySource, Segment } from "./types.ts";
 
@@ -31,7 +41,8 @@ const COPY_BYTES = 256 * KIB;
 const CHUNK_END = textLead("\r\n");
 
 /** Used within one synchronous step only, by all senders. */
-const scratch = Buffer.allocUnsafeSlow(COPY_BYTES);
+const shared = pinnedBuffer(COPY_BYTES);
+const scratch = shared.bytes;
 assert(SMALL_BYTES + LEAD_BYTES <= scratch.length, "a small piece and its head fit the shared buffer");
 
 /** A socket with its descriptor, which the runtime has and its types leave out. */
@@ -209,8 +220,15 @@ export class Sender {
   }
 
   /** Writes `scratch[0, length)`; what the socket does not take is copied out. */
-  private sendScratch(length: number): void {
-    const taken = this.write(scratch, 0, length);
+  private sendScratch(length: number, flags = 0): void {
+    let taken = 0;
+    if (this.secure) taken = this.write(scratch, 0, length);
+    else if (this.pending === null) {
+      const sent = send(this.socket.fd, shared, length, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (sent < 0 && sent !== -EAGAIN && sent !== -EINTR) throw new PeerGone(-sent);
+      taken = Math.max(0, sent);
+      if (taken > 0) this.host.sentSome();
+    }
     if (taken < length) this.enqueue(Buffer.from(scratch.subarray(taken, length)));
   }
 
@@ -220,16 +238,15 @@ export class Sender {
     if (lead === null) return;
     this.lead = null;
     const length = leadBytes(lead);
-    const buffer = length > scratch.length ? Buffer.allocUnsafeSlow(length) : scratch;
-    writeLead(buffer, lead);
-    let taken = 0;
-    if (this.secure || !more || this.pending !== null) taken = this.write(buffer, 0, length);
-    else {
-      const sent = send(this.socket.fd, buffer, length, MSG_MORE | MSG_DONTWAIT | MSG_NOSIGNAL);
-      if (sent < 0 && sent !== -EAGAIN && sent !== -EINTR) throw new PeerGone(-sent);
-      taken = Math.max(0, sent);
+    if (length <= scratch.length) {
+      writeLead(scratch, lead);
+      this.sendScratch(length, more ? MSG_MORE : 0);
+      return;
     }
-    if (taken < length) this.enqueue(Buffer.from(buffer.subarray(taken, length)));
+    const buffer = Buffer.allocUnsafeSlow(length);
+    writeLead(buffer, lead);
+    const taken = this.write(buffer, 0, length);
+    if (taken < length) this.enqueue(buffer.subarray(taken));
   }
 
   private enqueue(bytes: Uint8Array): void {
@@ -341,7 +358,7 @@ export class Sender {
 function readFile(fd: number, at: number, length: number, offset: number): void {
   let done = 0;
   while (done < length) {
-    const count = pread(fd, scratch, at + done, length - done, offset + done);
+    const count = pread(fd, shared, at + done, length - done, offset + done);
     if (count === -EINTR) continue;
     if (count < 0) throw new ForebayError("flash-failed", `reading a file to send it failed with errno ${-count}`);
     if (count === 0) throw brokenBody("a file is shorter than its piece of the body");

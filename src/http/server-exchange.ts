@@ -5,7 +5,7 @@ import { limits } from "../base/limits.ts";
 import type { ParsedRequest } from "./framing.ts";
 import type { HttpRefusal } from "./head.ts";
 import type { Lead } from "./head-writer.ts";
-import { IncomingBody, type IncomingHost } from "./incoming.ts";
+import { Inbox, IncomingBody, type IncomingHost } from "./incoming.ts";
 import type { SendFraming } from "./sender.ts";
 import type { ServerConnection } from "./server-connection.ts";
 import {
@@ -17,7 +17,6 @@ import {
   type ResponseHead,
 } from "./types.ts";
 
-const DONE: Promise<void> = Promise.resolve();
 const NO_BODY: SendFraming = { kind: "length", lengthBytes: 0 };
 const NO_REQUEST: ParsedRequest = {
   head: { method: "GET", target: "/", minorVersion: 1, headers: [] },
@@ -25,6 +24,14 @@ const NO_REQUEST: ParsedRequest = {
   keepAlive: false,
   expectsContinue: false,
 };
+/** The body of every request without one. */
+const NO_INCOMING = new IncomingBody({ kind: "none" }, new Inbox(), {
+  bodyWanted: () => {},
+  bodyTaken: () => {},
+  bodyEnded: () => {},
+  bodyCancelled: () => {},
+  bodyError: () => clientLeft(),
+});
 const CONTINUE = Buffer.from("HTTP/1.1 100 Continue\r\n\r\n");
 
 /** How a response goes out. */
@@ -59,7 +66,8 @@ export class ServerExchange implements Exchange, IncomingHost {
     this.isRefusal = request === NO_REQUEST;
     this.keepAlive = request.keepAlive;
     this.owesContinue = request.expectsContinue && request.framing.kind !== "none";
-    this.body = new IncomingBody(request.framing, connection.inbox, this);
+    this.body =
+      request.framing.kind === "none" ? NO_INCOMING : new IncomingBody(request.framing, connection.inbox, this);
   }
 
   /** An exchange for input that is no request: only to answer it. */
@@ -129,7 +137,7 @@ export class ServerExchange implements Exchange, IncomingHost {
     this.answer(500, "Internal Server Error", "InternalError", "The server failed. Please try again.", []);
   }
 
-  respond(head: ResponseHead, body: BodySource | null, contentLength?: number): Promise<void> {
+  respond(head: ResponseHead, body: BodySource | null, contentLength?: number): void | Promise<void> {
     assert(!this.responded, "a request is answered once");
     this.responded = true;
     if (this.connection.gone) {
@@ -146,7 +154,7 @@ export class ServerExchange implements Exchange, IncomingHost {
     }
     this.connection.sender.start(plan.head, plan.source, plan.framing);
     if (this.sendFailure !== null) return rejected(this.sendFailure);
-    if (this.sent) return DONE;
+    if (this.sent) return;
     const result = new Promise<void>((resolve, reject) => {
       this.waiter = { resolve, reject };
     });
@@ -172,8 +180,8 @@ export class ServerExchange implements Exchange, IncomingHost {
     if (!this.keepAlive) tail += "Connection: close\r\n";
     else if (this.head.minorVersion === 0) tail += "Connection: keep-alive\r\n";
     tail += "\r\n";
-    const start = `HTTP/1.1 ${head.status} ${checkedReason(head.reason)}\r\n`;
-    const lead: Lead = { start, headers: head.headers, tail };
+    const start = startLine(head);
+    const lead: Lead = { start, block: head.block?.text, headers: head.headers, tail };
     if (hasNoBody) {
       // Not sent, but closed all the same: by the sender, when the head is out.
       return { head: lead, source: body === null ? null : { ...NOTHING, close: () => body.close() }, framing: NO_BODY };
@@ -320,6 +328,17 @@ const REASONS: Readonly<Record<number, string>> = {
   501: "Not Implemented",
   505: "HTTP Version Not Supported",
 };
+
+/** Start lines met, by status: a status nearly always has one reason. */
+const startLines = new Map<number, { readonly reason: string; readonly line: string }>();
+
+function startLine({ status, reason }: ResponseHead): string {
+  const known = startLines.get(status);
+  if (known?.reason === reason) return known.line;
+  const line = `HTTP/1.1 ${status} ${checkedReason(reason)}\r\n`;
+  startLines.set(status, { reason, line });
+  return line;
+}
 
 function checkedReason(reason: string): string {
   for (let i = 0; i < reason.length; i++) {

@@ -97,7 +97,9 @@ describe.each([false, true])("files (TLS: %p)", (secure) => {
     fs.writeFileSync(name, "short");
     const fd = fs.openSync(name, "r");
     const source = sourceOf([{ kind: "file", fd, offset: 0, length: promised }], promised);
-    const server = serve((exchange) => exchange.respond(ok, source).catch(() => {}), { tls: certificate });
+    const server = serve((exchange) => Promise.resolve(exchange.respond(ok, source)).catch(() => {}), {
+      tls: certificate,
+    });
     const client = await rawClient(server.port, certificate?.cert);
     client.send(get("/"));
     const text = await client.over();
@@ -117,7 +119,7 @@ describe.each([false, true])("files (TLS: %p)", (secure) => {
     const server = serve(
       async (exchange) => {
         signal = exchange.signal;
-        outcome = await exchange.respond(ok, source).catch((error: unknown) => error);
+        outcome = await Promise.resolve(exchange.respond(ok, source)).catch((error: unknown) => error);
       },
       { tls: certificate },
     );
@@ -290,7 +292,7 @@ describe("time", () => {
           file.bytes.length,
         );
         sources.push(source);
-        return exchange.respond(ok, source).catch(() => {});
+        return Promise.resolve(exchange.respond(ok, source)).catch(() => {});
       },
       { clock, limits: bounds },
     );

@@ -256,7 +256,7 @@ describe("responses", () => {
     const source = make();
     let rejected: unknown;
     const server = serve((exchange) =>
-      exchange.respond(ok, source).catch((error: unknown) => {
+      Promise.resolve(exchange.respond(ok, source)).catch((error: unknown) => {
         rejected = error;
       }),
     );

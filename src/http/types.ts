@@ -19,10 +19,19 @@ export interface RequestHead {
   readonly headers: RawHeaders;
 }
 
+/** Header lines made ready to be sent again and again: see `headerBlock` in `head-writer.ts`. */
+export interface HeaderBlock {
+  readonly headers: RawHeaders;
+  /** The same as whole lines with their ends, checked. */
+  readonly text: string;
+}
+
 /** A response's head. */
 export interface ResponseHead {
   readonly status: number;
   readonly reason: string;
+  /** Goes out before `headers`. */
+  readonly block?: HeaderBlock;
   readonly headers: RawHeaders;
 }
 
@@ -92,10 +101,10 @@ export interface Exchange {
   /**
    * Sends the response; at most once. `headers` carry neither Content-Length nor Transfer-Encoding nor Connection:
    * the server adds those. For HEAD, and for 204 and 304, the body is not sent; `contentLength` then gives the value
-   * of the header when the body has none to say. Resolves when the last byte is with the kernel, rejects when the
-   * client went away or the body failed (the connection is then cut, never ended as if complete).
+   * of the header when the body has none to say. Returns nothing when the last byte is with the kernel already;
+   * else resolves when it is, and rejects when the client went away or the body failed (the connection is then cut, never ended as if complete).
    */
-  respond(head: ResponseHead, body: BodySource | null, contentLength?: number): Promise<void>;
+  respond(head: ResponseHead, body: BodySource | null, contentLength?: number): void | Promise<void>;
 }
 
 /** What a server does with each request. A rejection is answered with 500 if nothing was sent yet, else cut. */

@@ -12,7 +12,7 @@ function openLibc() {
   const symbols = {
     sendfile: { args: [i32, i32, pointer, u64], returns: i64_fast },
     send: { args: [i32, pointer, u64, i32], returns: i64_fast },
-    pread: { args: [i32, pointer, u64, i64], returns: i64_fast },
+    pread: { args: [i32, pointer, u64, i64_fast], returns: i64_fast },
     posix_fadvise: { args: [i32, i64, i64, i32], returns: i32 },
     syncfs: { args: [i32], returns: i32 },
     flock: { args: [i32, i32], returns: i32 },
@@ -42,8 +42,21 @@ function errno(): number {
 
 const result = (value: number): number => (value < 0 ? -errno() : value);
 
-const offsetCell = new BigInt64Array(1);
+// Memory of its own: that of a small typed array may move while its address is in use.
+const offsetCell = new Uint32Array(new ArrayBuffer(64), 0, 2);
 const offsetPointer = ptr(offsetCell);
+
+/** A buffer of its own memory with its address, which costs more to find than a short system call's own work. */
+export interface Pinned {
+  readonly bytes: Buffer;
+  readonly address: Pointer;
+}
+
+/** Allocates a buffer that never moves. */
+export function pinnedBuffer(sizeBytes: number): Pinned {
+  const bytes = Buffer.from(new ArrayBuffer(sizeBytes));
+  return { bytes, address: ptr(bytes) };
+}
 
 /** Flags of send(2). */
 export const MSG_MORE = 0x8000;
@@ -56,18 +69,20 @@ export const EINTR = 4;
 
 /** sendfile(2): up to `count` bytes of `inFd` at `offset` to socket `outFd`. The bytes sent, or -errno. */
 export function sendfile(outFd: number, inFd: number, offset: number, count: number): number {
-  offsetCell[0] = BigInt(offset);
+  // The kernel's loff_t, as the little-endian machines that this runs on have it.
+  offsetCell[0] = offset >>> 0;
+  offsetCell[1] = offset / 0x1_0000_0000;
   return result(Number(libc.sendfile(outFd, inFd, offsetPointer, count)));
 }
 
-/** send(2) of `bytes[0, length)`. The bytes sent, or -errno. */
-export function send(fd: number, bytes: Uint8Array, length: number, flags: number): number {
-  return result(Number(libc.send(fd, ptr(bytes), length, flags)));
+/** send(2) of the first `length` bytes. The bytes sent, or -errno. */
+export function send(fd: number, from: Pinned, length: number, flags: number): number {
+  return result(Number(libc.send(fd, from.address, length, flags)));
 }
 
-/** pread(2) into `bytes[at, at + length)`. The bytes read (0 at the end of the file), or -errno. */
-export function pread(fd: number, bytes: Uint8Array, at: number, length: number, offset: number): number {
-  return result(Number(libc.pread(fd, (ptr(bytes) + at) as Pointer, length, offset)));
+/** pread(2) into `into.bytes[at, at + length)`. The bytes read (0 at the end of the file), or -errno. */
+export function pread(fd: number, into: Pinned, at: number, length: number, offset: number): number {
+  return result(Number(libc.pread(fd, (into.address + at) as Pointer, length, offset)));
 }
 
 /** posix_fadvise(2) with POSIX_FADV_DONTNEED: lets clean pages of a range go, so that a read comes from the disk. */

@@ -4,6 +4,7 @@ import { asForebayError, ForebayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { seededRandom } from "../base/random.ts";
 import type { OwnAddresses } from "../blob/copy-source.ts";
+import { createRequestIds } from "../blob/errors.ts";
 import type { Front } from "../blob/front.ts";
 import { createBlobHandler } from "../blob/server.ts";
 import type { EngineContext } from "../engine/context.ts";
@@ -94,7 +95,7 @@ async function start(init: Init): Promise<Running> {
     own: () => views.own,
     storedPolicies: storedPolicies.lookup,
     forgetAccess: storedPolicies.forget,
-    random: seededRandom(crypto.getRandomValues(new Uint32Array(1))[0] ?? 0),
+    newRequestId: createRequestIds(seededRandom(crypto.getRandomValues(new Uint32Array(1))[0] ?? 0)),
     credentialSalt: crypto.getRandomValues(new Uint8Array(32)),
     accessLog: createAccessLog(config.accessLog, log, clock),
   };
