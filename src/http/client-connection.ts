@@ -10,7 +10,8 @@ import { type ParsedResponse, parseResponse } from "./framing.ts";
 import { HeadScanner, TARGET_TEXT, TOKEN } from "./head.ts";
 import { checkFields, type Lead } from "./head-writer.ts";
 import { Inbox, IncomingBody, type IncomingHost } from "./incoming.ts";
-import { PeerGone, Sender, type SendFraming } from "./sender.ts";
+import { Sender } from "./sender.ts";
+import { PeerGone, type SendFraming } from "./transfer.ts";
 import type { ClientRequest, ClientResponse } from "./types.ts";
 
 /** What a connection needs of its pool. */

@@ -10,6 +10,7 @@ import type { Socket } from "bun";
 import { assert } from "../base/assert.ts";
 import { ForebayError } from "../base/errors.ts";
 import { KIB, MIB } from "../base/limits.ts";
+import { bringToCache, isCached, preadCached } from "../io/page-cache.ts";
 import {
   EAGAIN,
   EINTR,
@@ -22,12 +23,17 @@ import {
   sendfile,
 } from "../io/syscalls.ts";
 import { extendLead, type Lead, leadBytes, textLead, writeLead } from "./head-writer.ts";
+import { brokenBody, PeerGone, type SenderHost, type SendFraming } from "./transfer.ts";
 import type { BodySource, Segment } from "./types.ts";
 
 /** Pieces up to this size are copied beside the head. */
 const SMALL_BYTES = 32 * KIB;
 /** Room for the head in the shared buffer; a larger head gets a buffer of its own. */
 const LEAD_BYTES = 96 * KIB;
+/** What is looked for in the page cache at once, and brought there at once when it is not; and what is begun behind it. */
+const CACHED_BYTES = 4 * MIB;
+const BRING_BYTES = 1 * MIB;
+const AHEAD_BYTES = 8 * MIB;
 /** What one sendfile call is asked for. */
 const SENDFILE_BYTES = 4 * MIB;
 /** After so much the event loop gets its turn, so that other connections are served. */
@@ -48,24 +54,10 @@ assert(SMALL_BYTES + LEAD_BYTES <= scratch.length, "a small piece and its head f
 /** A socket with its descriptor, which the runtime has and its types leave out. */
 type RawSocket = Socket<unknown> & { readonly fd: number };
 
-/** How the end of the body is shown to the peer. `length`: exactly `lengthBytes` follow. */
-export type SendFraming =
-  | { readonly kind: "length"; readonly lengthBytes: number }
-  | { readonly kind: "chunked" }
-  | { readonly kind: "close" };
-
-/** What a sender tells its connection. */
-export interface SenderHost {
-  /** Bytes went out: the connection is alive. */
-  sentSome(): void;
-  /** The message is with the kernel (null), or cannot be completed. Called once for each {@link Sender.start}. */
-  sendEnded(error: unknown): void;
-}
-
 /** Sends one message at a time on one socket. */
 export class Sender {
   /** What a message under way waits for. */
-  waiting: "nothing" | "room" | "source" | "turn" = "nothing";
+  waiting: "nothing" | "room" | "source" | "turn" | "disk" = "nothing";
   active = false;
   private readonly socket: RawSocket;
   private readonly secure: boolean;
@@ -85,6 +77,8 @@ export class Sender {
   private fileFd = -1;
   private fileAt = 0;
   private fileEnd = 0;
+  /** Up to here the file was seen in the page cache. */
+  private cachedTo = 0;
   private budget = 0;
 
   constructor(socket: Socket<unknown>, secure: boolean, host: SenderHost) {
@@ -108,7 +102,7 @@ export class Sender {
 
   /** Goes on as far as the socket takes bytes. Harmless at any time. */
   pump(): void {
-    if (!this.active || this.running || this.waiting === "source") return;
+    if (!this.active || this.running || this.waiting === "source" || this.waiting === "disk") return;
     this.running = true;
     try {
       // A message that ends may let the next one start at once: it is pumped here, not deeper in the stack.
@@ -190,15 +184,14 @@ export class Sender {
     if (length > this.remaining) throw brokenBody("the body is longer than announced");
     this.remaining -= length;
     if (this.isChunked) this.lead = extendLead(this.lead, `${length.toString(16)}\r\n`);
-    if (length <= SMALL_BYTES && (this.lead === null || leadBytes(this.lead) <= LEAD_BYTES)) {
-      this.sendSmall(segment, length);
-    } else {
+    if (!this.sendSmall(segment, length)) {
       this.sendLead(true);
       if (segment.kind === "bytes") this.enqueue(segment.bytes);
       else {
         this.fileFd = segment.fd;
         this.fileAt = segment.offset;
         this.fileEnd = segment.offset + segment.length;
+        this.cachedTo = segment.offset;
       }
     }
     if (this.isChunked) this.lead = CHUNK_END;
@@ -211,12 +204,17 @@ export class Sender {
     this.sendLead(false);
   }
 
-  private sendSmall(segment: Segment, length: number): void {
-    const at = this.lead === null ? 0 : writeLead(scratch, this.lead);
+  /** Sends a small piece together with what stands before it. False: it is too large, or has to come from the disk. */
+  private sendSmall(segment: Segment, length: number): boolean {
+    if (length > SMALL_BYTES) return false;
+    const leadLength = this.lead === null ? 0 : leadBytes(this.lead);
+    if (leadLength > LEAD_BYTES) return false;
+    if (segment.kind === "bytes") scratch.set(segment.bytes, leadLength);
+    else if (!preadCached(segment.fd, shared, leadLength, length, segment.offset)) return false;
+    if (this.lead !== null) writeLead(scratch, this.lead);
     this.lead = null;
-    if (segment.kind === "bytes") scratch.set(segment.bytes, at);
-    else readFile(segment.fd, at, length, segment.offset);
-    this.sendScratch(at + length);
+    this.sendScratch(leadLength + length);
+    return true;
   }
 
   /** Writes `scratch[0, length)`; what the socket does not take is copied out. */
@@ -287,7 +285,8 @@ export class Sender {
     const fd = this.socket.fd;
     while (this.fileAt < this.fileEnd) {
       if (this.budget <= 0) return this.yieldTurn();
-      const sent = sendfile(fd, this.fileFd, this.fileAt, Math.min(this.fileEnd - this.fileAt, SENDFILE_BYTES));
+      if (this.fileAt >= this.cachedTo && !this.findCached()) return false;
+      const sent = sendfile(fd, this.fileFd, this.fileAt, Math.min(this.cachedTo - this.fileAt, SENDFILE_BYTES));
       if (sent > 0) {
         this.fileAt += sent;
         this.budget -= sent;
@@ -298,7 +297,7 @@ export class Sender {
       if (sent === -EINTR) continue;
       if (sent !== -EAGAIN) throw new PeerGone(-sent);
       // Only a write through the runtime makes it watch for room: a small one, and what it took is counted.
-      const length = Math.min(ARM_BYTES, this.fileEnd - this.fileAt);
+      const length = Math.min(ARM_BYTES, this.cachedTo - this.fileAt);
       readFile(this.fileFd, 0, length, this.fileAt);
       const taken = this.write(scratch, 0, length);
       this.fileAt += taken;
@@ -311,7 +310,8 @@ export class Sender {
   private pushCopied(): boolean {
     while (this.fileAt < this.fileEnd) {
       if (this.budget <= 0) return this.yieldTurn();
-      const length = Math.min(COPY_BYTES, this.fileEnd - this.fileAt);
+      if (this.fileAt >= this.cachedTo && !this.findCached()) return false;
+      const length = Math.min(COPY_BYTES, this.cachedTo - this.fileAt);
       readFile(this.fileFd, 0, length, this.fileAt);
       const taken = this.write(scratch, 0, length);
       this.fileAt += taken;
@@ -320,6 +320,27 @@ export class Sender {
     }
     this.fileFd = -1;
     return true;
+  }
+
+  /** Moves {@link cachedTo} on, if the bytes that follow are in the page cache. Else waits until they are. */
+  private findCached(): boolean {
+    const left = this.fileEnd - this.fileAt;
+    const length = Math.min(left, CACHED_BYTES);
+    if (isCached(this.fileFd, this.fileAt, length)) {
+      this.cachedTo = this.fileAt + length;
+      return true;
+    }
+    this.waiting = "disk";
+    const message = this.message;
+    const brought = Math.min(left, BRING_BYTES);
+    void bringToCache(this.fileFd, this.fileAt, brought, Math.min(left - brought, AHEAD_BYTES)).then(() => {
+      if (!this.active || this.message !== message) return;
+      this.waiting = "nothing";
+      // What memory pressure took away again in between, the kernel reads once more.
+      this.cachedTo = this.fileAt + brought;
+      this.pump();
+    });
+    return false;
   }
 
   private waitForRoom(): false {
@@ -363,14 +384,5 @@ function readFile(fd: number, at: number, length: number, offset: number): void 
     if (count < 0) throw new ForebayError("flash-failed", `reading a file to send it failed with errno ${-count}`);
     if (count === 0) throw brokenBody("a file is shorter than its piece of the body");
     done += count;
-  }
-}
-
-const brokenBody = (what: string): ForebayError => new ForebayError("gone", what);
-
-/** The other end took no more bytes because it is gone. Code `cancelled`. */
-export class PeerGone extends ForebayError {
-  constructor(errno: number) {
-    super("cancelled", errno === 0 ? "the peer is gone" : `the peer is gone (errno ${errno})`);
   }
 }

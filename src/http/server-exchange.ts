@@ -6,8 +6,8 @@ import type { ParsedRequest } from "./framing.ts";
 import type { HttpRefusal } from "./head.ts";
 import type { Lead } from "./head-writer.ts";
 import { Inbox, IncomingBody, type IncomingHost } from "./incoming.ts";
-import type { SendFraming } from "./sender.ts";
 import type { ServerConnection } from "./server-connection.ts";
+import type { SendFraming } from "./transfer.ts";
 import {
   type BodySource,
   bytesSource,

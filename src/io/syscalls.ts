@@ -35,7 +35,8 @@ function openLibc() {
 
 const libc = openLibc();
 
-function errno(): number {
+/** Why the last call of this library failed. */
+export function errno(): number {
   const location = libc.__errno_location();
   return location === null ? 5 : read.i32(location, 0);
 }
@@ -88,6 +89,11 @@ export function pread(fd: number, into: Pinned, at: number, length: number, offs
 /** posix_fadvise(2) with POSIX_FADV_DONTNEED: lets clean pages of a range go, so that a read comes from the disk. */
 export function adviseDontNeed(fd: number, offset: number, length: number): void {
   libc.posix_fadvise(fd, offset, length, 4);
+}
+
+/** posix_fadvise(2) with POSIX_FADV_WILLNEED: begins to read a range into the page cache. */
+export function adviseWillNeed(fd: number, offset: number, length: number): void {
+  libc.posix_fadvise(fd, offset, length, 3);
 }
 
 /** syncfs(2): everything dirty of the file system of `fd` reaches stable storage. 0, or -errno. */
