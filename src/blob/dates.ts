@@ -5,6 +5,7 @@ import type { Clock } from "../io/clock.ts";
 const DAYS = "SunMonTueWedThuFriSat";
 const MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec";
 
+const HTTP_DATE_LENGTH = 29;
 const MONTH_DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 const DAY_MS = 86_400_000;
 
@@ -35,11 +36,23 @@ function utcMs(year: number, month: number, day: number, hour: number, minute: n
   return Date.UTC(year, month, day, hour, minute, second);
 }
 
+let parsedText = "";
+let parsedMs: number | null = null;
+
 /**
  * Milliseconds since 1970 of an RFC 1123 date (`Sun, 06 Nov 1994 08:49:37 GMT`), or null. The weekday must be right.
+ * Clients that sign many requests in one second send one date: the last one is remembered.
  */
 export function parseHttpDateMs(text: string): number | null {
-  if (text.length !== 29 || text.slice(3, 5) !== ", " || text.slice(25) !== " GMT") return null;
+  if (text === parsedText) return parsedMs;
+  if (text.length !== HTTP_DATE_LENGTH) return null;
+  parsedMs = readHttpDate(text);
+  parsedText = text;
+  return parsedMs;
+}
+
+function readHttpDate(text: string): number | null {
+  if (text.slice(3, 5) !== ", " || text.slice(25) !== " GMT") return null;
   if (text[7] !== " " || text[11] !== " " || text[16] !== " " || text[19] !== ":" || text[22] !== ":") return null;
   const ms = utcMs(
     digits(text, 12, 16),

@@ -201,6 +201,7 @@ function serve(placed: Placed, asked: HitAble, serving: Serve): void | Promise<v
   else stats.misses++;
   const isRange = asked.range !== null;
   const kept = overrides === null ? serving.headers : applyOverrides(serving.headers, overrides);
+  const block = blockFor(serving.body, kept);
   const requestId = front.newRequestId();
   const headers = ["x-ms-request-id", requestId];
   if (isRange) {
@@ -213,17 +214,22 @@ function serve(placed: Placed, asked: HitAble, serving: Serve): void | Promise<v
   note(front, exchange, startedAtMs, { status, result: temperature, operation: operation.name, headers });
   const reason = isRange ? "Partial Content" : "OK";
   const lengthBytes = form === "head" ? serving.sizeBytes : undefined;
-  return exchange.respond({ status, reason, block: blockOf(kept), headers }, serving.body, lengthBytes);
+  return exchange.respond({ status, reason, block, headers }, serving.body, lengthBytes);
 }
 
 /** Headers of versions, made ready to be sent. */
 const blocks = new WeakMap<RawHeaders, HeaderBlock>();
 
-function blockOf(headers: RawHeaders): HeaderBlock {
-  let block = blocks.get(headers);
-  if (block === undefined) {
-    block = headerBlock(headers);
+/** The block of `headers`. Throws for what is not HTTP, and lets go of `body` then. */
+function blockFor(body: BodySource | null, headers: RawHeaders): HeaderBlock {
+  const known = blocks.get(headers);
+  if (known !== undefined) return known;
+  try {
+    const block = headerBlock(headers);
     blocks.set(headers, block);
+    return block;
+  } catch (error) {
+    body?.close();
+    throw error;
   }
-  return block;
 }

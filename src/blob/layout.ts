@@ -118,6 +118,11 @@ function isOf(layout: Layout, headers: RawHeaders): boolean {
   return true;
 }
 
+/** A copy of a text cut out of a head, to be kept: what is cut out keeps all of the head in memory. */
+export function ownText(text: string): string {
+  return Buffer.from(text, "latin1").toString("latin1");
+}
+
 function layOut(headers: RawHeaders): Layout {
   const names: string[] = [];
   const lower: string[] = [];
@@ -126,8 +131,7 @@ function layOut(headers: RawHeaders): Layout {
   let signedTwice = false;
   let knownTwice = false;
   for (let i = 0; i + 1 < headers.length; i += 2) {
-    // Names cut out of a head would keep all of it in memory.
-    const raw = Buffer.from(headers[i] ?? "", "latin1").toString("latin1");
+    const raw = ownText(headers[i] ?? "");
     const name = raw.toLowerCase();
     const known = PLACES.get(name);
     const isMs = name.startsWith("x-ms-");

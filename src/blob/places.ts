@@ -6,7 +6,7 @@ import { limits } from "../base/limits.ts";
 import { boundedMap } from "../engine/hot.ts";
 import type { RequestHead } from "../http/types.ts";
 import { type BlobKey, keyText } from "../lake/types.ts";
-import { AT, type Layout, valueAt } from "./layout.ts";
+import { AT, type Layout, ownText, valueAt } from "./layout.ts";
 import { detectOperation, type Operation } from "./operations.ts";
 import { parseQuery, type Query } from "./query.ts";
 import { type AskedBlob, screenTarget } from "./screen.ts";
@@ -55,7 +55,7 @@ export function createPlaces(): Places {
       const name = `${method} ${host ?? ""} ${target}`;
       const known = remembered.get(name);
       if (known !== undefined) return known;
-      const found = place(head, host, accounts);
+      const found = place({ ...head, target: ownText(target) }, host, accounts);
       if (found !== null && typeof found.read !== "string") remembered.set(name, found);
       return found;
     },
