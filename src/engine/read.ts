@@ -8,12 +8,11 @@ import type { Variant } from "../flash/types.ts";
 import type { BodySource, RawHeaders } from "../http/types.ts";
 import type { Clock } from "../io/clock.ts";
 import { type BlobKey, keyText } from "../lake/types.ts";
-import { askInTime } from "./asking.ts";
+import { createVerdictAsker, type VerdictAsker } from "./ask-verdict.ts";
 import { directBody, fillingBody, presentBody } from "./body.ts";
 import type { EngineContext } from "./context.ts";
 import { createFiller, type Filler } from "./fill.ts";
 import { type Bounded, boundedMap } from "./hot.ts";
-import { letGo } from "./let-go.ts";
 import { createReadAhead, type ReadAhead } from "./readahead.ts";
 import { createResolver, fillSource, type Resolution, type Resolver, variantName } from "./resolve.ts";
 import { bump } from "./stats.ts";
@@ -39,19 +38,22 @@ interface Reading {
   readonly ahead: ReadAhead;
   readonly resolver: Resolver;
   readonly verdicts: Verdicts;
+  readonly asker: VerdictAsker;
   /** Blobs that are no block blobs, and until when that is believed. */
   readonly foreign: Bounded<number>;
 }
 
 export function createReader(context: EngineContext): Reader {
   const filler = createFiller(context);
+  const verdicts = createVerdicts(context.clock);
   const reading: Reading = {
     context,
     hot: boundedMap(limits.hotEntriesMax),
     filler,
     ahead: createReadAhead(filler),
     resolver: createResolver(context),
-    verdicts: createVerdicts(context.clock),
+    verdicts,
+    asker: createVerdictAsker(context, verdicts),
     foreign: boundedMap(limits.hotEntriesMax),
   };
   return {
@@ -160,29 +162,8 @@ function isUntouched({ generations }: EngineContext, version: CachedVersion, var
 
 /** The lake judges the caller: asked with the caller's own credential, a yes is remembered. */
 async function askThenRead(reading: Reading, request: ReadRequest, key: string): Promise<ReadOutcome> {
-  const { context } = reading;
-  const askedAtMs = context.clock.monotonicMs();
-  context.stats.verdictsAsked++;
-  try {
-    const response = await askInTime(context.clock, request.lake, {
-      key: request.key,
-      method: request.form === "head" ? "HEAD" : "GET",
-      range: request.form === "head" ? undefined : { first: 0, last: 0 },
-      apiVersion: request.apiVersion,
-      credential: request.caller,
-      clientRequestId: request.clientRequestId,
-      signal: request.signal(),
-    });
-    letGo(response.body);
-    const { status } = response.head;
-    bump(context.stats.lakeRequests, `verdict.${status}`);
-    // 416: an empty blob has no first byte, which only somebody who may read it is told.
-    if (status !== 200 && status !== 206 && status !== 416) return { kind: "forward", why: `verdict-${status}` };
-  } catch {
-    return { kind: "unavailable", why: "the lake could not be asked whether this caller may read" };
-  }
-  reading.verdicts.remember(request, askedAtMs);
-  return lookUpAndServe(reading, request, key);
+  const said = await reading.asker.ask(request);
+  return said === "yes" ? lookUpAndServe(reading, request, key) : said;
 }
 
 async function resolveAndServe(reading: Reading, request: ReadRequest, key: string): Promise<ReadOutcome> {

@@ -13,6 +13,8 @@ export interface Verdicts {
   holds(request: ReadRequest): boolean;
   /** Remembers a yes, from the moment that the question was sent (monotonic). */
   remember(request: ReadRequest, askedAtMs: number): void;
+  /** Names what a yes to the lake's question for this request is remembered under. */
+  nameOf(request: ReadRequest): string;
   /** Forgets everything. */
   clear(): void;
 }
@@ -40,6 +42,11 @@ export function createVerdicts(clock: Clock): Verdicts {
       if (judgement.kind !== "ask") return;
       const operation = request.form === "head" ? "properties" : "read";
       until.set(nameOf(request, judgement, operation), askedAtMs + limits.verdictTtlMs);
+    },
+    nameOf: (request) => {
+      const { judgement } = request;
+      const operation = request.form === "head" ? "properties" : "read";
+      return judgement.kind === "yes" ? "" : nameOf(request, judgement, operation);
     },
     clear: () => until.clear(),
   };

@@ -59,6 +59,17 @@ describe("many readers of one cold blob", () => {
     }
   });
 
+  test("callers with one token ask once whether it may read", async () => {
+    const scene = await stage({ servers: 1 });
+    scene.foreign(NAME, 1, SIZE);
+    await scene.read(0, NAME);
+    const before = scene.world.lake.reads(NAME);
+    const all = Array.from({ length: 30 }, () => scene.ask(0, NAME, { caller: "token" }).received);
+    for (const received of await scene.settle(Promise.all(all))) expectWhole(received, 1, SIZE);
+    expect(scene.world.lake.reads(NAME) - before).toBe(1);
+    scene.world.end();
+  });
+
   test("strict readers share checks and see every change", async () => {
     const scene = await stage();
     scene.foreign("strict/data", 1, 5_000);
