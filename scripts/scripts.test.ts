@@ -5,6 +5,7 @@ import { delimiter, join } from "node:path";
 import { entryOf, missingFrom } from "./complete-lock.ts";
 import { cliDocument } from "./gen-docs.ts";
 import { countsIn, countsLine, countsOfJunit, ROOT } from "./run.ts";
+import { programsOf, wishOf } from "./suite.ts";
 import { quickTests } from "./test.ts";
 
 test("docs/cli.md is what the commands say of themselves (else: npm run docs)", () => {
@@ -25,6 +26,14 @@ test("the quick tests leave the long suites out", () => {
   const files = quickTests();
   expect(files).toContain("scripts/scripts.test.ts");
   expect(files.filter((file) => /^tests\/(conformance|crash|soak)\//.test(file))).toEqual([]);
+});
+
+test("a soak is told its minutes; other suites run again and again until theirs are over", () => {
+  const given = ["--minutes", "10", "--seed", "7", "--only", "mixed", "--servers", "2"];
+  const rest = ["--servers", "2"];
+  expect(wishOf("fuzz", given)).toEqual({ only: "mixed", minutes: 10, seed: 7, rest });
+  expect(wishOf("soak", given)).toEqual({ only: "mixed", minutes: null, seed: 7, rest: ["--minutes", "10", ...rest] });
+  expect(programsOf("soak")).toContain("tests/soak/mixed.soak.ts");
 });
 
 test("the lock has every platform's optional packages (else: bun scripts/complete-lock.ts)", () => {

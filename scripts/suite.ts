@@ -2,7 +2,7 @@
  * Runs a suite of programs: `suite fuzz --cases 1000` runs every `tests/fuzz/*.fuzz.ts` with these arguments, one after
  * the other, and adds up their last lines (`N passed, N failed, N skipped`). A program without such a line counts as
  * one, by its exit status. `--only NAME` picks programs by a part of their names, `--minutes M` runs each for that long
- * with ever new seeds, `--seed S` names the (first) seed.
+ * with ever new seeds, `--seed S` names the (first) seed. A soak is told its minutes and keeps to them itself.
  */
 import { Glob } from "bun";
 import { addCounts, BUN, type Counts, countsIn, countsLine, NO_COUNTS, ROOT, runShown } from "./run.ts";
@@ -11,8 +11,9 @@ const FOLDERS: Readonly<Record<string, string>> = {
   fuzz: "tests/fuzz",
   crash: "tests/crash",
   soak: "tests/soak",
-  bench: "bench",
 };
+/** Suites whose programs take `--minutes` themselves: one run of each fills the time. */
+const TAKES_MINUTES = new Set(["soak"]);
 const MINUTES_MAX = 24 * 60;
 const SEEDS = 1_000_000_000;
 
@@ -32,14 +33,16 @@ interface Wish {
   readonly rest: readonly string[];
 }
 
-function wishOf(given: readonly string[]): Wish {
+/** What a command line asks of a suite. */
+export function wishOf(suite: string, given: readonly string[]): Wish {
   const rest = [...given];
   const take = (flag: string): string | undefined => {
     const at = rest.indexOf(flag);
     return at < 0 ? undefined : rest.splice(at, 2)[1];
   };
   const number = (text: string | undefined): number | null => (text === undefined ? null : Number(text));
-  return { only: take("--only") ?? "", minutes: number(take("--minutes")), seed: number(take("--seed")), rest };
+  const minutes = TAKES_MINUTES.has(suite) ? null : number(take("--minutes"));
+  return { only: take("--only") ?? "", minutes, seed: number(take("--seed")), rest };
 }
 
 async function runProgram(program: string, args: readonly string[]): Promise<Counts> {
@@ -67,7 +70,7 @@ async function runOften(program: string, wish: Wish): Promise<Counts> {
 }
 
 async function main(suite: string, given: readonly string[]): Promise<number> {
-  const wish = wishOf(given);
+  const wish = wishOf(suite, given);
   const programs = programsOf(suite).filter((program) => program.includes(wish.only));
   if (programs.length === 0) {
     const known = FOLDERS[suite] === undefined ? `; there are ${Object.keys(FOLDERS).join(", ")}` : "";

@@ -168,6 +168,16 @@ export function createSimDisk(parts: {
         durableNames = namesThen;
       });
     },
+    syncFolder: (path) => {
+      present("fsync");
+      if (path !== "" && names.get(path)?.isFolder !== true) throw new ForebayError("gone", `fsync: no folder ${path}`);
+      const inside = (name: string): boolean => name.slice(0, Math.max(0, name.lastIndexOf("/"))) === path;
+      const namesThen = [...names].filter(([name]) => inside(name));
+      return flush("fsync", [], () => {
+        for (const name of [...durableNames.keys()].filter(inside)) durableNames.delete(name);
+        for (const [name, file] of namesThen) durableNames.set(name, file);
+      });
+    },
     unlink: (path) => {
       writable(`unlink ${path}`);
       if (!names.delete(path)) throw new ForebayError("gone", `unlink ${path}: no such file`);

@@ -6,8 +6,9 @@
 import { Database } from "bun:sqlite";
 import { ForebayError } from "../src/base/errors.ts";
 import type { Random } from "../src/base/random.ts";
-import { createFlashIndex, type FlashIndex, prepareSchema } from "../src/flash/index.ts";
+import { createFlashIndex, type FlashIndex } from "../src/flash/index.ts";
 import { type Connection, connectionOf, createLookup, type Lookup } from "../src/flash/index-rows.ts";
+import { prepareSchema } from "../src/flash/index-schema.ts";
 import type { IndexReader } from "../src/flash/types.ts";
 
 export interface SimIndex {

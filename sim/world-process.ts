@@ -51,6 +51,7 @@ export function createLife(world: { readonly clock: Clock; readonly disk: Disk }
     read: (fd, bytes, offset) => guard(disk.read(fd, bytes, offset)),
     syncFile: (fd) => guard(disk.syncFile(fd)),
     syncAll: () => guard(disk.syncAll()),
+    syncFolder: (path) => guard(disk.syncFolder(path)),
   };
   return {
     alive: () => living,

@@ -12,6 +12,8 @@ export interface LoadPlan {
   readonly port: number;
   readonly connections: number;
   readonly seconds: number;
+  /** Every request is made once; `seconds` is then what it may take at most. */
+  readonly once?: boolean;
   /** Whole requests, ready to be sent. */
   readonly requests: readonly string[];
   /** The bytes of every body. A response with another length ends the run. */
@@ -42,6 +44,8 @@ const HEAD_BYTES_MAX = 32_768;
 interface Connection {
   readonly fd: number;
   next: number;
+  /** How many more requests it makes. */
+  more: number;
   head: Buffer;
   headLength: number;
   left: number; // bytes of the body still to come; -1 while the head is read
@@ -106,22 +110,31 @@ export function runLoad(plan: LoadPlan): LoadResult {
     polled.writeInt32LE(fd, i * 8);
     polled.writeInt16LE(POLLIN, i * 8 + 4);
     const start = Math.floor((i * requests.length) / plan.connections);
-    connections.push({ fd, next: start, head: Buffer.alloc(HEAD_BYTES_MAX), headLength: 0, left: -1, sentAtMs: 0 });
+    const end = Math.floor(((i + 1) * requests.length) / plan.connections);
+    const more = plan.once === true ? end - start : Number.POSITIVE_INFINITY;
+    const head = Buffer.alloc(HEAD_BYTES_MAX);
+    connections.push({ fd, next: start, more, head, headLength: 0, left: -1, sentAtMs: 0 });
   }
   const latencies: number[] = [];
   const startMs = performance.now();
   const endMs = startMs + plan.seconds * 1000;
-  for (const connection of connections) post(connection, requests);
-  for (let nowMs = startMs; nowMs < endMs; nowMs = performance.now()) {
+  let busy = connections.length;
+  const go = (connection: Connection): void => {
+    if (connection.more-- > 0) post(connection, requests);
+    else busy--;
+  };
+  for (const connection of connections) go(connection);
+  for (let nowMs = startMs; nowMs < endMs && busy > 0; nowMs = performance.now()) {
     libc.poll(ptr(polled), plan.connections, 100);
     for (let i = 0; i < connections.length; i++) {
-      if (polled.readInt16LE(i * 8 + 6) === 0) continue;
       const connection = connections[i] as Connection;
+      if (polled.readInt16LE(i * 8 + 6) === 0 || connection.more < 0) continue;
       if (!receive(connection, plan.bodyBytes)) continue;
       latencies.push(performance.now() - connection.sentAtMs);
-      post(connection, requests);
+      go(connection);
     }
   }
+  if (plan.once === true && busy > 0) throw new Error(`not every request was answered within ${plan.seconds} s`);
   const seconds = (performance.now() - startMs) / 1000;
   const sorted = Float64Array.from(latencies).sort();
   const done = latencies.length;

@@ -40,7 +40,9 @@ export const limits = {
   lakeRequestsWaitingMax: 4_096, // requests that wait for a connection
   lakeConnectionWaitMs: 30_000, // how long each of them waits
   lakeFillAttemptsMax: 4,
-  lakeFillConnectionsMax: 32, // fills under way per server process
+  lakeFillBusyAttemptsMax: 10, // the same while the lake refuses for its load
+  lakeFillConnectionsStart: 16, // fills under way per server process and account, at first
+  lakeFillConnectionsMax: 32, // the same where more of them bring more
   lakeUrgentFillsMax: 64, // the same with those that an open body stands waiting for
   lakeRetryPauseMsMax: 5_000,
   lakeProbeTimeoutMs: 10_000,
@@ -53,10 +55,15 @@ export const limits = {
   flashBytesMin: 8 * MIB, // the least that a configuration may give
   blockBytes: 1 * MIB,
   fillRunBlocksMax: 8, // contiguous blocks that one ranged read brings
-  readAheadBytesMax: 128 * MIB,
+  fillBuffersMax: 64, // of blockBytes each, for all fills of a server process
+  fillBuffersEachMax: 2, // one being received while the other is being written
+  readAheadBytesMax: 128 * MIB, // before a reader that is likely to come
+  followAheadBytesMax: 256 * MIB, // before a body under way: half of it keeps `lakeFillConnectionsStart` full runs going
   blobFileBytesMax: 16 * 1024 * GIB,
-  hotEntriesMax: 65_536, // looked-up versions kept by a server
+  hotEntriesMax: 131_072, // looked-up versions kept by a server, 1.5 to 3 KiB each
   openFilesMax: 4_096, // descriptors kept by a server for reading
+  openFilesPlentyMax: 65_536, // the same where the process may have so many
+  descriptorsSpare: 2_048, // of a process, for all else than connections and files kept for reading
   commitIntervalMs: 200, // how long filled blocks wait for their flush
   commitBlocksMax: 4_096,
   leaseWaitMsMax: 30_000,
@@ -80,6 +87,8 @@ export const limits = {
   clockSkewMs: 15 * 60_000, // SharedKey date: the lake refuses beyond 15 minutes
   changeMarkTtlMs: 15 * 60_000,
 
+  /** Header texts that the index keeps once for all blobs. */
+  indexTextsMax: 100_000,
   /** Targets of reads that a server remembers what they say of, and how long such a target may be. */
   placesMax: 8_192,
   placeTargetLengthMax: 1_024,
@@ -88,6 +97,8 @@ export const limits = {
   channelFrameBytesMax: 16 * MIB,
   channelCallsMax: 65_536,
   keeperReplyTimeoutMs: 35_000,
+  keeperPulseMs: 2_000, // a call that waits so long is followed by a question whether the keeper lives
+  keeperPulseTimeoutMs: 4_000, // how long that question waits
   peekTimeoutMs: 250, // for what only says how an answer is called
   peekBlocksMax: 4_096,
   /** How often the end of a change to an immutable path is told a keeper that is not there, and how far apart. */
@@ -103,7 +114,13 @@ export const limits = {
 
 assert(limits.httpChunkLineBytesMax <= limits.httpHeadBytesMax, "a chunk line is no larger than a head");
 assert(limits.httpDrainBytesMax <= limits.httpLingerBytesMax, "lingering reads away at least what draining does");
+assert(limits.keeperPulseMs + limits.keeperPulseTimeoutMs < limits.keeperReplyTimeoutMs, "a hang is noticed earlier");
 assert(limits.fillRunBlocksMax * limits.blockBytes <= limits.readAheadBytesMax, "a fill run fits the read-ahead");
+assert(
+  limits.fillRunBlocksMax * limits.blockBytes * limits.lakeFillConnectionsStart * 2 <= limits.followAheadBytesMax,
+  "what a body asks for ahead keeps the connections busy",
+);
+assert(limits.lakeUrgentFillsMax <= limits.fillBuffersMax, "every read of the lake that a gate lets in finds a buffer");
 assert(limits.keeperReplyTimeoutMs > limits.leaseWaitMsMax, "the keeper answers a waiting lease before its time-out");
 assert(limits.lakeFillConnectionsMax < limits.lakeUrgentFillsMax, "who waits gets past what was asked for ahead");
 assert(limits.lakeUrgentFillsMax <= limits.lakeConnectionsMax, "fills fit in the connections to the lake");

@@ -54,7 +54,7 @@ export function fillingBody(
   /** The block that this body last began to wait for. */
   let hurried = -1;
   const endBlock = Math.ceil(range.end / version.blockBytes);
-  const windowBlocks = limits.readAheadBytesMax / version.blockBytes;
+  const windowBlocks = limits.followAheadBytesMax / version.blockBytes;
 
   const askAhead = (): void => {
     const here = Math.floor(at / version.blockBytes);
@@ -90,6 +90,7 @@ export function fillingBody(
       if (version.failure !== null) throw version.failure;
       const b = Math.floor(at / version.blockBytes);
       if (version.isCared(b)) {
+        askAhead();
         const change = version.changed(b);
         if (b !== hurried && version.isQueued(b)) filler.hurry();
         hurried = b;

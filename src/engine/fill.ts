@@ -3,13 +3,14 @@
  * at a time; the server reads runs of neighbouring blocks with ranged reads pinned to the version's ETag, writes each
  * chunk to the file as it comes (so that readers can follow), and reports whole blocks with their checksums.
  *
- * Memory: one block buffer for each run under way, at most `limits.lakeFillConnectionsMax` of them.
+ * Memory: the buffers of `limits.fillBuffersMax` blocks, whatever is filled.
  */
 import { assert } from "../base/assert.ts";
 import { asForebayError, ForebayError, hasCode } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
+import { type Buffers, createBuffers } from "./buffers.ts";
 import type { EngineContext } from "./context.ts";
-import { createGate, type Gate } from "./gate.ts";
+import { createLanes, type Lanes } from "./lanes.ts";
 import { createPour, type Pour, type Run } from "./pour.ts";
 import { type FillSource, type Opened, openRange, RetryAfter } from "./range.ts";
 import { bump } from "./stats.ts";
@@ -33,19 +34,36 @@ export interface Filler {
 export type Why = "body" | "ahead";
 
 export function createFiller(context: EngineContext): Filler {
-  const gate = createGate(limits.lakeFillConnectionsMax, limits.lakeUrgentFillsMax);
-  const fills: Fills = { context, gate };
+  const lanes = createLanes(context.clock);
+  const buffers = createBuffers(limits.fillBuffersMax, limits.blockBytes);
+  const fills: Fills = { context, lanes, buffers, claiming: new Set() };
   return {
     ensure: (version, source, first, end, why = "body") => ensure(fills, version, source, first, end, why),
     adopt: (version, source, opened) => adopt(fills, version, source, opened),
-    hurry: gate.hurry,
-    review: gate.review,
+    hurry: lanes.hurry,
+    review: lanes.review,
   };
 }
 
 interface Fills {
   readonly context: EngineContext;
-  readonly gate: Gate;
+  readonly buffers: Buffers;
+  /** Claims that the keeper was asked for and has not answered yet. */
+  readonly claiming: Set<Claiming>;
+  readonly lanes: Lanes;
+}
+
+/** A claim under way. An answer at hand may join it, so that nobody asks the lake for what it brings. */
+interface Claiming {
+  readonly version: CachedVersion;
+  readonly first: number;
+  readonly count: number;
+  offer: Opened | null;
+}
+
+/** A run that was granted; `opened` is an answer at hand that brings it. */
+interface Granted extends Run {
+  readonly opened: Opened | undefined;
 }
 
 async function ensure(
@@ -62,22 +80,32 @@ async function ensure(
     let to = b;
     while (to < stop && !version.isCared(to)) to++;
     if (to > b)
-      for (const run of await claim(fills, version, b, to - b)) void fillRun(fills, version, source, run, why);
+      for (const run of await claim(fills, version, b, to - b, null)) void fillRun(fills, version, source, run, why);
     b = to;
   }
 }
 
 /** Claims [first, first + count) and returns what was granted, in runs of a size that suits parallel reads. */
-async function claim(fills: Fills, version: CachedVersion, first: number, count: number): Promise<Run[]> {
+async function claim(
+  fills: Fills,
+  version: CachedVersion,
+  first: number,
+  count: number,
+  offer: Opened | null,
+): Promise<Granted[]> {
   const { keeper, holder } = fills.context;
   // Until the keeper answers, the blocks count as cared for, so that this server asks once.
   for (let b = first; b < first + count; b++) version.setElsewhere(b);
   const release = (): void => {
     for (let b = first; b < first + count; b++) if (!version.has(b)) version.release(b);
   };
+  const claiming: Claiming = { version, first, count, offer };
+  fills.claiming.add(claiming);
   try {
     const claimed = await keeper.claim(holder, version.id, first, count);
+    fills.claiming.delete(claiming);
     if (claimed === null) {
+      claiming.offer?.response.body.cancel();
       version.fail(new ForebayError("gone", "the version was evicted while it was being filled"));
       release();
       return [];
@@ -89,8 +117,10 @@ async function claim(fills: Fills, version: CachedVersion, first: number, count:
     const spare = claimed.granted.filter((b) => version.has(b));
     if (spare.length > 0) void keeper.unclaim(holder, version.id, spare).catch(() => {});
     for (const b of granted) version.begin(b);
-    return runsOf(granted);
+    return share(granted, version, claiming.offer);
   } catch (error) {
+    fills.claiming.delete(claiming);
+    claiming.offer?.response.body.cancel();
     // Its answer may be lost while the keeper granted all the same: what follows on the channel takes that back.
     void keeper.unclaim(holder, version.id, range(first, count)).catch(() => {});
     version.fail(asForebayError(error));
@@ -103,17 +133,40 @@ function range(first: number, count: number): number[] {
   return Array.from({ length: count }, (_, i) => first + i);
 }
 
-function runsOf(blocks: readonly number[]): Run[] {
+/** The runs of what was granted: first what `offer` brings, where that was among it. */
+function share(granted: readonly number[], version: CachedVersion, offer: Opened | null): Granted[] {
+  if (offer === null) return runsOf(granted);
+  const [first, end] = wholeBlocks(version, offer);
+  const at = granted.indexOf(first);
+  let count = 0;
+  while (at >= 0 && first + count < end && granted[at + count] === first + count) count++;
+  if (count === 0) {
+    offer.response.body.cancel();
+    return runsOf(granted);
+  }
+  const rest = runsOf([...granted.slice(0, at), ...granted.slice(at + count)]);
+  return [{ first, count, opened: offer }, ...rest];
+}
+
+/** The blocks that an answer brings wholly: the first and the end. */
+function wholeBlocks(version: CachedVersion, { first, last }: Opened): readonly [number, number] {
+  const { blockBytes } = version;
+  assert(first % blockBytes === 0, "an adopted body begins at a block");
+  const end = last + 1 === version.sizeBytes ? version.blockCount : Math.floor((last + 1) / blockBytes);
+  return [first / blockBytes, Math.min(end, first / blockBytes + limits.fillRunBlocksMax)];
+}
+
+function runsOf(blocks: readonly number[]): Granted[] {
   // Eight parallel runs or so for one wide request, each no smaller than two blocks (requests are billed) and no
   // larger than the bound.
   const size = Math.max(2, Math.min(limits.fillRunBlocksMax, Math.ceil(blocks.length / 8)));
-  const runs: Run[] = [];
+  const runs: Granted[] = [];
   let at = 0;
   while (at < blocks.length) {
     const first = blocks[at] as number;
     let count = 1;
     while (count < size && blocks[at + count] === first + count) count++;
-    runs.push({ first, count });
+    runs.push({ first, count, opened: undefined });
     at += count;
   }
   return runs;
@@ -134,25 +187,21 @@ async function followElsewhere(fills: Fills, version: CachedVersion, b: number):
 }
 
 async function adopt(fills: Fills, version: CachedVersion, source: FillSource, opened: Opened): Promise<void> {
-  const { response } = opened;
-  assert(opened.first % version.blockBytes === 0, "an adopted body begins at a block");
-  const first = opened.first / version.blockBytes;
-  const end = Math.floor(
-    (opened.last + 1 === version.sizeBytes ? version.sizeBytes + version.blockBytes - 1 : opened.last + 1) /
-      version.blockBytes,
-  );
-  const count = Math.min(end - first, limits.fillRunBlocksMax);
-  if (count <= 0 || version.isCared(first)) {
-    response.body.cancel();
+  const [first, end] = wholeBlocks(version, opened);
+  for (const claiming of fills.claiming) {
+    const isThere = claiming.version === version && first >= claiming.first && first < claiming.first + claiming.count;
+    if (!isThere || claiming.offer !== null) continue;
+    // Others were faster to ask the keeper: they need not ask the lake.
+    claiming.offer = opened;
     return;
   }
-  const runs = await claim(fills, version, first, count);
-  const granted = runs.flatMap((run) => range(run.first, run.count));
-  let length = 0;
-  while (granted[length] === first + length) length++;
-  if (length === 0) response.body.cancel();
-  else void fillRun(fills, version, source, { first, count: length }, "body", opened);
-  for (const rest of runsOf(granted.slice(length))) void fillRun(fills, version, source, rest, "ahead");
+  if (end <= first || version.isCared(first)) {
+    opened.response.body.cancel();
+    return;
+  }
+  for (const run of await claim(fills, version, first, end - first, opened)) {
+    void fillRun(fills, version, source, run, run.opened ? "body" : "ahead");
+  }
 }
 
 /**
@@ -163,12 +212,12 @@ async function fillRun(
   fills: Fills,
   version: CachedVersion,
   source: FillSource,
-  run: Run,
+  run: Granted,
   why: Why,
-  opened?: Opened,
 ): Promise<void> {
-  const { context, gate } = fills;
-  const { stats, keeper, holder } = context;
+  const { opened } = run;
+  const { stats, keeper, holder } = fills.context;
+  const { gate } = fills.lanes.of(source.key.account);
   const blocks = range(run.first, run.count);
   const isUrgent = (): boolean => version.isAwaited(run.first, run.count);
   const isWanted = (): boolean => why === "ahead" || version.followers > 0 || isUrgent();
@@ -178,7 +227,7 @@ async function fillRun(
   try {
     // An answer at hand holds a connection already: it must not wait for one.
     leave = opened ? gate.enterNow() : await gate.enter({ isUrgent, isWanted });
-    if (leave !== null && version.failure === null) await bring(context, version, source, run, opened);
+    if (leave !== null && version.failure === null) await bring(fills, version, source, run, opened);
     else opened?.response.body.cancel();
   } catch (caught) {
     failed = true;
@@ -198,19 +247,20 @@ async function fillRun(
 
 /** Brings one run, trying again a bounded number of times. Rejects with what keeps it from the rest of its blocks. */
 async function bring(
-  context: EngineContext,
+  fills: Fills,
   version: CachedVersion,
   source: FillSource,
   run: Run,
   opened: Opened | undefined,
 ): Promise<void> {
+  const { context } = fills;
   const { stats, log, keeper } = context;
   let pour: Pour | null = null;
   stats.fills++;
   try {
-    pour = createPour(context, version, source, run, opened?.md5);
+    pour = createPour(fills, version, source, run, opened?.md5);
     pour.open();
-    await pourRun(context, version, source, pour, opened);
+    await pourRun(fills, version, source, pour, opened);
   } catch (caught) {
     const error = asForebayError(caught);
     opened?.response.body.cancel();
@@ -230,18 +280,22 @@ async function bring(
 }
 
 async function pourRun(
-  context: EngineContext,
+  fills: Fills,
   version: CachedVersion,
   source: FillSource,
   pour: Pour,
   opened: Opened | undefined,
 ): Promise<void> {
+  const { context } = fills;
+  const lane = fills.lanes.of(source.key.account);
   let answer = opened?.response;
   for (let attempt = 1; ; attempt++) {
     try {
       if (pour.offset() < pour.end()) {
         answer ??= await openRange(context, version, source, pour.offset(), pour.end());
+        const from = pour.offset();
         await pour.take(answer);
+        lane.done(pour.offset() - from);
       }
       return await pour.finish();
     } catch (caught) {
@@ -249,9 +303,17 @@ async function pourRun(
       answer = undefined;
       const error = asForebayError(caught);
       if (!hasCode(error, "lake-lost", "lake-unreachable", "timeout", "overloaded")) throw error;
-      if (attempt >= limits.lakeFillAttemptsMax) throw error;
-      const retryAfterMs = error.cause instanceof RetryAfter ? error.cause.delayMs : 50 * 2 ** attempt;
-      await context.clock.sleep(Math.min(retryAfterMs, limits.lakeRetryPauseMsMax));
+      const isBusy = error.code === "overloaded";
+      if (attempt >= (isBusy ? limits.lakeFillBusyAttemptsMax : limits.lakeFillAttemptsMax)) throw error;
+      if (isBusy) lane.refused();
+      await context.clock.sleep(pauseMs(error, attempt, pour.offset() / version.blockBytes));
     }
   }
+}
+
+/** How long to wait before the next attempt. What was refused together comes back one after the other. */
+function pauseMs(error: ForebayError, attempt: number, block: number): number {
+  const asked = error.cause instanceof RetryAfter ? error.cause.delayMs : 50 * 2 ** attempt;
+  const spread = 1 + (Math.floor(block / limits.fillRunBlocksMax) % 8) / 8;
+  return Math.min(asked * spread, limits.lakeRetryPauseMsMax);
 }

@@ -1,7 +1,7 @@
 /**
  * A bound on how many do something at once. The others wait their turn: the urgent ones first, and first come, first
  * served among equals. For the urgent the bound is a wider one, so that they never wait for those alone who are not.
- * Who is urgent, and who is wanted at all, may change while they wait.
+ * Who is urgent, and who is wanted at all, may change while they wait; so may the bounds.
  */
 
 /** Somebody who waits for a turn. Neither call may throw. */
@@ -15,7 +15,7 @@ export interface Gate {
   enter(turn: Turn): Promise<(() => void) | null>;
   /** Enters at once, bound or not: for who already holds what the gate guards. */
   enterNow(): () => void;
-  /** Somebody became urgent: lets in who may enter now. */
+  /** Somebody became urgent, or the bounds wider: lets in who may enter now. */
   hurry(): void;
   /** Somebody became unwanted: sends those away. */
   review(): void;
@@ -28,14 +28,21 @@ interface Waiter {
   readonly resolve: (leave: (() => void) | null) => void;
 }
 
-export function createGate(insideMax: number, urgentMax: number): Gate {
+/** How many may be inside, and how many with the urgent. */
+export interface GateBounds {
+  readonly insideMax: number;
+  readonly urgentMax: number;
+}
+
+/** `bounds` is looked at whenever somebody may enter; {@link Gate.hurry} makes it look again. */
+export function createGate(bounds: GateBounds): Gate {
   let queue: Waiter[] = [];
   let inside = 0;
   const takeNext = (): Waiter | undefined => {
-    if (inside >= urgentMax) return undefined;
+    if (inside >= bounds.urgentMax) return undefined;
     const urgent = queue.findIndex((waiter) => waiter.turn.isUrgent());
     if (urgent >= 0) return queue.splice(urgent, 1)[0];
-    return inside < insideMax ? queue.shift() : undefined;
+    return inside < bounds.insideMax ? queue.shift() : undefined;
   };
   const letIn = (): void => {
     for (let next = takeNext(); next !== undefined; next = takeNext()) next.resolve(enterNow());
@@ -53,7 +60,7 @@ export function createGate(insideMax: number, urgentMax: number): Gate {
   return {
     enter: (turn) => {
       if (!turn.isWanted()) return Promise.resolve(null);
-      if (inside < insideMax) return Promise.resolve(enterNow());
+      if (inside < bounds.insideMax) return Promise.resolve(enterNow());
       return new Promise((resolve) => queue.push({ turn, resolve }));
     },
     enterNow,

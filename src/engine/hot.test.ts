@@ -19,7 +19,7 @@ test("a bounded map never holds more than its bound, and keeps what is used", ()
 });
 
 test("a gate lets so many in, the others in their order, and counts who holds a place already", async () => {
-  const gate = createGate(2, 2);
+  const gate = createGate({ insideMax: 2, urgentMax: 2 });
   const turn = { isUrgent: () => false, isWanted: () => true };
   const order: number[] = [];
   const leaves = [await gate.enter(turn), await gate.enter(turn)];
@@ -41,7 +41,7 @@ test("a gate lets so many in, the others in their order, and counts who holds a 
 });
 
 test("a gate lets the urgent in first and beyond the bound of others, and sends away who is no longer wanted", async () => {
-  const gate = createGate(1, 2);
+  const gate = createGate({ insideMax: 1, urgentMax: 2 });
   const order: string[] = [];
   const leaves: (() => void)[] = [];
   const wanted = new Set(["first", "second", "urgent", "also urgent"]);

@@ -1,15 +1,22 @@
 /**
- * The way of one run's bytes into the file of its version: written chunk by chunk as they come, so that readers can
- * follow, reported block by block with a checksum, verified against the lake's MD5 where the run is the whole blob.
+ * The way of one run's bytes into the file of its version: written as they come, so that readers can follow, reported
+ * block by block with a checksum, verified against the lake's MD5 where the run is the whole blob.
  */
+import { assert } from "../base/assert.ts";
 import { asForebayError, ForebayError } from "../base/errors.ts";
-import { checksumOf } from "../flash/files.ts";
+import { limits } from "../base/limits.ts";
 import type { FilledBlock } from "../flash/types.ts";
+import { type ReadInto, readerInto } from "../http/read-into.ts";
 import type { ClientResponse } from "../http/types.ts";
+import type { Buffers } from "./buffers.ts";
 import type { EngineContext } from "./context.ts";
 import { type FillSource, openRange } from "./range.ts";
 import { bump } from "./stats.ts";
 import type { CachedVersion } from "./version.ts";
+import { createWriteBehind, type WriteBehind, type WriteListener } from "./write-behind.ts";
+
+/** Whole blocks are reported so many at a time. */
+const REPORT_BLOCKS = 4;
 
 /** Neighbouring blocks that one read brings. */
 export interface Run {
@@ -27,8 +34,6 @@ export interface Pour {
   offset(): number;
   end(): number;
   nextBlock(): number;
-  /** Blocks of the run that are not known to be there. */
-  blocksLeft(): number[];
   /** Takes an answer's body from {@link offset} to {@link end}; bytes beyond that are not read. */
   take(response: ClientResponse): Promise<void>;
   /** After the last byte: verifies the digest, where there is one, and reports. May be tried again. */
@@ -38,68 +43,84 @@ export interface Pour {
 }
 
 export function createPour(
-  context: EngineContext,
+  parts: { readonly context: EngineContext; readonly buffers: Buffers },
   version: CachedVersion,
   source: FillSource,
   run: Run,
   md5: string | undefined,
 ): Pour {
+  const { context, buffers } = parts;
   const { disk, files, keeper, stats } = context;
+  const { blockBytes } = version;
   const endBlock = run.first + run.count;
-  const end = Math.min(version.sizeBytes, endBlock * version.blockBytes);
+  const end = Math.min(version.sizeBytes, endBlock * blockBytes);
   const digest = md5 !== undefined && run.first === 0 && end === version.sizeBytes ? new Bun.CryptoHasher("md5") : null;
-  const block = Buffer.allocUnsafeSlow(Math.min(version.blockBytes, end - run.first * version.blockBytes));
-  let fd = -1;
-  let offset = run.first * version.blockBytes;
+  let behind: WriteBehind | null = null;
+  let offset = run.first * blockBytes;
   let current = run.first;
   const finished: FilledBlock[] = [];
+  let reporting: Promise<void> | null = null;
   let found: string | null = null;
   let verified = digest === null;
 
+  /** Tells the keeper, one message at a time; what it did not take is told again by the next call. */
   const report = async (): Promise<void> => {
+    while (reporting !== null) await reporting;
     const blocks = finished.splice(0);
     if (blocks.length === 0) return;
-    try {
-      await keeper.filled(version.id, blocks);
-    } catch (error) {
-      finished.unshift(...blocks);
-      throw error;
-    }
+    const told = keeper.filled(version.id, blocks);
+    reporting = told.then(
+      () => {
+        reporting = null;
+      },
+      () => {
+        reporting = null;
+        finished.unshift(...blocks);
+      },
+    );
+    await told;
   };
-  const finishBlock = async (length: number): Promise<void> => {
-    finished.push({ block: current, checksum: checksumOf(block.subarray(0, length)) });
-    // Where a digest is to be verified, nothing counts as present before the last byte was.
-    if (digest === null) {
-      version.setPresent(current);
-      if (finished.length >= 4) await report();
-    }
-    current++;
-  };
-  const takeBytes = async (bytes: Uint8Array): Promise<void> => {
-    let at = 0;
-    while (at < bytes.length) {
-      const start = current * version.blockBytes;
-      const length = version.blockLength(current);
-      const piece = bytes.subarray(at, at + Math.min(bytes.length - at, start + length - offset));
-      await disk.write(fd, piece, offset);
-      block.set(piece, offset - start);
-      digest?.update(piece);
-      at += piece.length;
-      offset += piece.length;
-      stats.bytesFilled += piece.length;
-      const whole = offset === start + length;
+  const listener: WriteListener = {
+    progress: (block, writtenBytes) => {
       // The last block of a body with a digest is held back until the digest is known to be right.
-      if (!(digest !== null && current === endBlock - 1)) version.progress(current, offset - start);
-      if (whole) await finishBlock(length);
+      if (!(digest !== null && block === endBlock - 1)) version.progress(block, writtenBytes);
+    },
+    whole: (block, checksum) => {
+      finished.push({ block, checksum });
+      current = block + 1;
+      // Where a digest is to be verified, nothing counts as present before the last byte was.
+      if (digest !== null) return;
+      version.setPresent(block);
+      if (finished.length >= REPORT_BLOCKS && reporting === null) void report().catch(() => {});
+    },
+  };
+  const nextBlock = () => {
+    const block = Math.floor(offset / blockBytes);
+    return { block, offset, lengthBytes: version.blockLength(block) };
+  };
+  const receive = async (into: ReadInto, to: WriteBehind): Promise<void> => {
+    while (offset < end) {
+      const room = to.room(nextBlock);
+      const block = room instanceof Promise ? await room : room;
+      const from = block.receivedBytes;
+      const reading = into(block.buffer, from, block.lengthBytes);
+      const count = typeof reading === "number" ? reading : await reading;
+      if (count === 0) throw new ForebayError("lake-lost", "the lake's answer ended before its length");
+      digest?.update(block.buffer.subarray(from, from + count));
+      offset += count;
+      stats.bytesFilled += count;
+      to.received(block, count);
     }
   };
   return {
     open: () => {
-      fd = files.pin(version.fileId);
+      assert(blockBytes <= limits.blockBytes, "a block fits in a buffer");
+      behind = createWriteBehind(disk, files.pin(version.fileId), buffers, listener);
     },
     close: () => {
-      if (fd < 0) return;
-      fd = -1;
+      if (behind === null) return;
+      behind.close();
+      behind = null;
       try {
         files.unpin(version.fileId);
       } catch (error) {
@@ -110,16 +131,13 @@ export function createPour(
     offset: () => offset,
     end: () => end,
     nextBlock: () => current,
-    blocksLeft: () => {
-      const left: number[] = [];
-      for (let b = run.first; b < endBlock; b++) if (!version.has(b)) left.push(b);
-      return left;
-    },
     take: async (response) => {
-      while (offset < end) {
-        const bytes = await response.body.read();
-        if (bytes === null) throw new ForebayError("lake-lost", "the lake's answer ended before its length");
-        await takeBytes(bytes.subarray(0, Math.min(bytes.length, end - offset)));
+      assert(behind !== null, "a pour is open while it takes");
+      try {
+        await receive(readerInto(response.body), behind);
+      } finally {
+        // Whatever happened, the file is not let go of while it is written to.
+        await behind.settle();
       }
       response.body.cancel();
     },

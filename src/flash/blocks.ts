@@ -182,9 +182,11 @@ function sort(version: ActiveVersion, first: number, count: number) {
 function makeFile(core: KeeperCore, version: ActiveVersion): boolean {
   if (version.fileReady) return true;
   const nothingStored = version.durable !== null && isEmpty(version.durable);
+  const mayExist = !version.isNew;
+  version.isNew = false;
   try {
     for (const fileId of fileIdsOf(version.spans)) {
-      if (core.disk.sizeOf(filePath(fileId)) !== null) continue;
+      if (mayExist && core.disk.sizeOf(filePath(fileId)) !== null) continue;
       if (!nothingStored) {
         core.log("warn", "a file of the cache is gone: its version is dropped", { version: version.id });
         dropVersion(core, version, "bad");

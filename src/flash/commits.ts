@@ -166,7 +166,7 @@ function write(changes: IndexChanges, { version, blocks }: Item): void {
     changes.insert({ ...snapshot(version), present, storedBytes: bytes });
   } else {
     if (blocks.size > 0) changes.progress(version.id, present, bytes);
-    if (version.dirty) changes.variants(version.id, version.variants);
+    if (version.dirty) changes.variants(version.id, version.etag, version.variants);
   }
   for (const [block, checksum] of blocks) changes.checksum(version.id, block, checksum);
 }

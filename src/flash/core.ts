@@ -151,7 +151,6 @@ export function watchIndex(index: FlashIndex, failed: (reason: string) => void):
     has: watch(index.has),
     maxId: watch(index.maxId),
     page: watch(index.page),
-    nextStored: watch(index.nextStored),
     checksums: watch(index.checksums),
     marks: watch(index.marks),
     totals: index.totals,

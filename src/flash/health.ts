@@ -18,6 +18,8 @@ export interface FlashHealth {
   /** Only a new keeper can help. */
   failForGood(reason: string): void;
   probe(): Promise<void>;
+  /** How often something failed in this life. */
+  readonly failures: number;
 }
 
 export function createHealth(disk: Disk, line: string, log: FlashLog): FlashHealth {
@@ -62,6 +64,9 @@ export function createHealth(disk: Disk, line: string, log: FlashLog): FlashHeal
         state = { ok: true };
         log("info", "the flash works again");
       }
+    },
+    get failures() {
+      return failures;
     },
   };
 }

@@ -18,6 +18,8 @@ const LOST_JUMP = 2 ** 32;
 export interface IdSource {
   /** Ids below this were given in earlier lives. */
   readonly firstOfThisLife: number;
+  /** Where the ids of the next life begin, if it begins now. */
+  readonly firstOfNextLife: number;
   /** Resolves when {@link next} can give an id. Rejects when the flash fails. */
   ready(): Promise<void>;
   next(): number;
@@ -55,6 +57,9 @@ export async function openIds(disk: Disk, indexIdMax: number, reserved: number, 
   await extend();
   return {
     firstOfThisLife: floor,
+    get firstOfNextLife() {
+      return limit;
+    },
     ready: async () => {
       if (limit - cursor <= reserved / 4) {
         const more = extendOnce();

@@ -2,8 +2,9 @@
 import { Database } from "bun:sqlite";
 import * as fs from "node:fs";
 import { ForebayError, hasCode } from "../base/errors.ts";
-import { createFlashIndex, type FlashIndex, isDamage, prepareSchema } from "./index.ts";
+import { createFlashIndex, type FlashIndex, isDamage } from "./index.ts";
 import { connectionOf } from "./index-rows.ts";
+import { prepareSchema } from "./index-schema.ts";
 import type { FlashLog } from "./keeper-types.ts";
 
 /** What SQLite keeps of an index in memory, in KiB, at the writer. */

@@ -5,13 +5,14 @@
 import { Database } from "bun:sqlite";
 import * as fs from "node:fs";
 import type { Clock } from "../io/clock.ts";
-import { INDEX_APPLICATION, INDEX_FORMAT } from "./index.ts";
 import { type Connection, connectionOf, createLookup, type Lookup } from "./index-rows.ts";
+import { INDEX_APPLICATION, INDEX_FORMAT } from "./index-schema.ts";
 import type { IndexReader, VersionRecord } from "./types.ts";
 
 /** Pause between two attempts to open, and between two looks whether the file is still the same. */
 const RECHECK_MS = 100;
-const CACHE_KIB = 16_384;
+/** Holds the inner pages of an index of ten million versions. */
+const CACHE_KIB = 32_768;
 
 /** Counts of a reader since it was made. */
 export interface IndexReaderStats {

@@ -1,6 +1,7 @@
 /** How a version stands in a row of the index, and the prepared look-ups that the keeper and the servers share. */
 import type { Database, SQLQueryBindings } from "bun:sqlite";
 import { decodeVariants } from "./records.ts";
+import { createTexts, type Texts } from "./texts.ts";
 import type { Span, VersionRecord } from "./types.ts";
 
 /** A connection with its prepared statements. They have to end before it, or it stays open behind the scenes. */
@@ -67,10 +68,11 @@ const COLUMNS = "id, key, etag, size, block, stored, spans, present, variants";
 export function createLookup(connection: Connection): Lookup {
   const byKey = connection.prepare<Row, [string]>(`SELECT ${COLUMNS} FROM versions WHERE key = ?`);
   const byId = connection.prepare<Row, [number]>(`SELECT ${COLUMNS} FROM versions WHERE id = ?`);
-  return { byKey: (key) => decode(byKey.get(key)), byId: (id) => decode(byId.get(id)) };
+  const texts = createTexts(connection);
+  return { byKey: (key) => decode(byKey.get(key), texts), byId: (id) => decode(byId.get(id), texts) };
 }
 
-function decode(row: Row | null): IndexedVersion | null {
+function decode(row: Row | null, texts: Texts): IndexedVersion | null {
   if (row === null) return null;
   return {
     id: row.id,
@@ -80,7 +82,7 @@ function decode(row: Row | null): IndexedVersion | null {
     blockBytes: row.block,
     spans: decodeSpans(row.spans, row.id, row.size),
     present: row.present,
-    variants: decodeVariants(row.variants),
+    variants: decodeVariants(row.variants, row.etag, texts),
     storedBytes: row.stored,
   };
 }

@@ -7,12 +7,12 @@
  * Sums (stored bytes, number of versions) stand in the same transactions, so a start costs the same for ten versions
  * as for ten million.
  */
-import type { Database } from "bun:sqlite";
 import { assert } from "../base/assert.ts";
 import { ForebayError } from "../base/errors.ts";
 import { fileIdsOf } from "./files.ts";
 import { type Connection, createLookup, decodeSpans, encodeSpans, type IndexedVersion } from "./index-rows.ts";
 import { encodeVariants } from "./records.ts";
+import { createTextWriter } from "./texts.ts";
 import type { Variant } from "./types.ts";
 
 export { openIndexReader } from "./index-reader.ts";
@@ -20,25 +20,6 @@ export type { IndexedVersion } from "./index-rows.ts";
 
 /** The index's file in the flash folder. */
 export const INDEX_FILE = "index.db";
-
-/** The schema written here. Raise it together with a step in {@link UPGRADES}. */
-export const INDEX_FORMAT = 1;
-
-/** `application_id` of the database: "Fbay". */
-export const INDEX_APPLICATION = 0x46626179;
-
-/** Step n brings an index of format n + 1 to format n + 2. */
-const UPGRADES: readonly ((db: Database) => void)[] = [];
-
-const SCHEMA = `
-  CREATE TABLE versions (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, etag TEXT NOT NULL, size INTEGER NOT NULL,
-    block INTEGER NOT NULL, stored INTEGER NOT NULL, spans TEXT, present BLOB, variants TEXT NOT NULL);
-  CREATE TABLE checksums (version INTEGER, block INTEGER, sum BLOB NOT NULL, PRIMARY KEY (version, block)) WITHOUT ROWID;
-  CREATE TABLE marks (id INTEGER PRIMARY KEY, scope TEXT NOT NULL, expires_wall_ms INTEGER NOT NULL);
-  CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-  INSERT INTO meta VALUES ('storedBytes', 0), ('versions', 0), ('scrubbed', 0);
-`;
 
 /** A version in the order of arrival, as eviction and scrub walk over it. */
 export interface IndexEntry {
@@ -65,7 +46,7 @@ export interface IndexChanges {
   insert(version: IndexedVersion): void;
   /** Blocks came: the bitmap (null: complete) as it is now, and `addedBytes` more on flash. */
   progress(id: number, present: Uint8Array | null, addedBytes: number): void;
-  variants(id: number, variants: readonly Variant[]): void;
+  variants(id: number, etag: string, variants: readonly Variant[]): void;
   checksum(id: number, block: number, checksum: string): void;
   /** Null: there is no such version. */
   forget(id: number): Forgotten | null;
@@ -74,6 +55,8 @@ export interface IndexChanges {
   mark(mark: StoredMark, expiresWallMs: number): void;
   unmark(id: number): void;
   scrubbed(id: number): void;
+  /** See {@link IndexTotals}. */
+  swept(nextLife: number): void;
 }
 
 /**
@@ -88,12 +71,10 @@ export interface FlashIndex {
   maxId(): number;
   /** Up to `count` versions with ids above `after`, ascending. */
   page(after: number, count: number): IndexEntry[];
-  /** The next version above `after` with bytes on flash. */
-  nextStored(after: number): number | null;
   /** Checksums (16 hex digits) of up to `count` blocks from `first` on. */
   checksums(id: number, first: number, count: number): { readonly block: number; readonly checksum: string }[];
   marks(): StoredMark[];
-  totals(): { readonly versions: number; readonly storedBytes: number; readonly scrubbed: number };
+  totals(): IndexTotals;
   /** One transaction. `durable`: it is on stable storage when this returns. A throw of `work` changes nothing. */
   change<T>(durable: boolean, work: (changes: IndexChanges) => T): T;
   /** The database is damaged: moves it aside, so that the next start is a cold one. */
@@ -101,44 +82,21 @@ export interface FlashIndex {
   close(): void;
 }
 
+/** What the index knows of itself without looking at its rows. */
+export interface IndexTotals {
+  readonly versions: number;
+  readonly storedBytes: number;
+  /** Where the scrub stands. */
+  readonly scrubbed: number;
+  /** A life whose ids begin here finds no file without a version. */
+  readonly swept: number;
+}
+
 /** What differs between the real index and a simulated one. */
 export interface IndexHost {
   /** Called after each commit. */
   committed?(durable: boolean): void;
   discard(): void;
-}
-
-/** Makes sure that `db` has the current schema. Throws `config` for a newer one; SQLite's own errors pass. */
-export function prepareSchema(db: Database, where: string): void {
-  const format = pragma(db, "user_version");
-  const application = pragma(db, "application_id");
-  const tables = db.query<{ n: number }, []>("SELECT count(*) AS n FROM sqlite_schema").get()?.n ?? 0;
-  if (tables === 0) {
-    db.transaction(() => {
-      db.run(SCHEMA);
-      db.run(`PRAGMA application_id = ${INDEX_APPLICATION}`);
-      db.run(`PRAGMA user_version = ${INDEX_FORMAT}`);
-    })();
-    return;
-  }
-  if (application !== INDEX_APPLICATION) throw new ForebayError("flash-failed", `${where} is no index of Forebay`);
-  if (format < 1 || format > INDEX_FORMAT) {
-    throw new ForebayError(
-      "config",
-      `the flash folder's index ${where} has format ${format}, this version knows up to ${INDEX_FORMAT}: ` +
-        "use a newer Forebay, or choose another flash folder, or delete this one (the cache then starts cold)",
-    );
-  }
-  for (let from = format; from < INDEX_FORMAT; from++) {
-    db.transaction(() => {
-      UPGRADES[from - 1]?.(db);
-      db.run(`PRAGMA user_version = ${from + 1}`);
-    })();
-  }
-}
-
-function pragma(db: Database, name: string): number {
-  return Number(Object.values(db.query<Record<string, number>, []>(`PRAGMA ${name}`).get() ?? {})[0] ?? 0);
 }
 
 /** Whether an error says that the file is damaged or no database: SQLite's own verdict, or a row that makes no sense. */
@@ -171,24 +129,28 @@ function buildIndex(connection: Connection, host: IndexHost, guard: <T>(run: () 
   const { db } = connection;
   const lookup = createLookup(connection);
   const readMeta = connection.prepare<{ value: number }, [string]>("SELECT value FROM meta WHERE name = ?");
-  const writeMeta = connection.prepare<null, [number, string]>("UPDATE meta SET value = ? WHERE name = ?");
+  const writeMeta = connection.prepare<null, [number, string]>(
+    "INSERT OR REPLACE INTO meta (value, name) VALUES (?, ?)",
+  );
   const hasId = connection.prepare<{ id: number }, [number]>("SELECT id FROM versions WHERE id = ?");
   const maxOf = connection.prepare<{ id: number | null }, []>("SELECT max(id) AS id FROM versions");
   const pageOf = connection.prepare<{ id: number; storedBytes: number }, [number, number]>(
     "SELECT id, stored AS storedBytes FROM versions WHERE id > ? ORDER BY id LIMIT ?",
-  );
-  const nextStored = connection.prepare<{ id: number }, [number]>(
-    "SELECT id FROM versions WHERE id > ? AND stored > 0 ORDER BY id LIMIT 1",
   );
   const checksumsOf = connection.prepare<{ block: number; sum: Uint8Array }, [number, number, number]>(
     "SELECT block, sum FROM checksums WHERE version = ? AND block >= ? ORDER BY block LIMIT ?",
   );
   const marksOf = connection.prepare<StoredMark, []>("SELECT id, scope FROM marks ORDER BY id");
   const meta = (name: string): number => readMeta.get(name)?.value ?? 0;
-  const totals = { versions: meta("versions"), storedBytes: meta("storedBytes"), scrubbed: meta("scrubbed") };
+  const totals: IndexTotals = {
+    versions: meta("versions"),
+    storedBytes: meta("storedBytes"),
+    scrubbed: meta("scrubbed"),
+    swept: meta("swept"),
+  };
   let full = false;
   db.run("PRAGMA synchronous = NORMAL");
-  const { changes, delta } = createChanges(connection);
+  const { changes, delta, ended } = createChanges(connection);
 
   const begin = (durable: boolean): void => {
     if (durable !== full) db.run(`PRAGMA synchronous = ${durable ? "FULL" : "NORMAL"}`);
@@ -196,18 +158,21 @@ function buildIndex(connection: Connection, host: IndexHost, guard: <T>(run: () 
     delta.versions = 0;
     delta.storedBytes = 0;
     delta.scrubbed = null;
+    delta.swept = null;
     db.run("BEGIN IMMEDIATE");
   };
-  const saveTotals = (): typeof totals => {
+  const saveTotals = (): IndexTotals => {
     const next = {
       versions: totals.versions + delta.versions,
       storedBytes: totals.storedBytes + delta.storedBytes,
       scrubbed: delta.scrubbed ?? totals.scrubbed,
+      swept: delta.swept ?? totals.swept,
     };
     assert(next.versions >= 0 && next.storedBytes >= 0, "the index's sums are never negative");
     if (delta.versions !== 0) writeMeta.run(next.versions, "versions");
     if (delta.storedBytes !== 0) writeMeta.run(next.storedBytes, "storedBytes");
     if (delta.scrubbed !== null) writeMeta.run(next.scrubbed, "scrubbed");
+    if (delta.swept !== null) writeMeta.run(next.swept, "swept");
     return next;
   };
 
@@ -217,7 +182,6 @@ function buildIndex(connection: Connection, host: IndexHost, guard: <T>(run: () 
     has: (id) => guard(() => hasId.get(id) !== null),
     maxId: () => guard(() => maxOf.get()?.id ?? 0),
     page: (after, count) => guard(() => pageOf.all(after, count)),
-    nextStored: (after) => guard(() => nextStored.get(after)?.id ?? null),
     checksums: (id, first, count) =>
       guard(() =>
         checksumsOf
@@ -233,10 +197,12 @@ function buildIndex(connection: Connection, host: IndexHost, guard: <T>(run: () 
           const result = work(changes);
           const next = saveTotals();
           db.run("COMMIT");
+          ended(true);
           Object.assign(totals, next);
           host.committed?.(durable);
           return result;
         } catch (error) {
+          ended(false);
           if (db.inTransaction) db.run("ROLLBACK");
           throw error;
         }
@@ -253,11 +219,20 @@ interface Delta {
   versions: number;
   storedBytes: number;
   scrubbed: number | null;
+  swept: number | null;
 }
 
-/** The statements of {@link IndexChanges}; `delta` collects what they do to the sums. */
-function createChanges(connection: Connection): { readonly changes: IndexChanges; readonly delta: Delta } {
-  const delta: Delta = { versions: 0, storedBytes: 0, scrubbed: null };
+interface Changing {
+  readonly changes: IndexChanges;
+  /** What they do to the sums. */
+  readonly delta: Delta;
+  /** The transaction was committed, or not. */
+  ended(kept: boolean): void;
+}
+
+/** The statements of {@link IndexChanges}. */
+function createChanges(connection: Connection): Changing {
+  const delta: Delta = { versions: 0, storedBytes: 0, scrubbed: null, swept: null };
   const insert = connection.prepare<
     null,
     [number, string, string, number, number, number, string | null, Uint8Array | null, string]
@@ -265,6 +240,7 @@ function createChanges(connection: Connection): { readonly changes: IndexChanges
   const progress = connection.prepare<null, [Uint8Array | null, number, number]>(
     "UPDATE versions SET present = ?, stored = stored + ? WHERE id = ?",
   );
+  const texts = createTextWriter(connection);
   const variants = connection.prepare<null, [string, number]>("UPDATE versions SET variants = ? WHERE id = ?");
   const checksum = connection.prepare<null, [number, number, Uint8Array]>(
     "INSERT OR REPLACE INTO checksums VALUES (?, ?, ?)",
@@ -293,7 +269,7 @@ function createChanges(connection: Connection): { readonly changes: IndexChanges
   const changes: IndexChanges = {
     insert: (v) => {
       const spans = encodeSpans(v);
-      const answers = encodeVariants(v.variants);
+      const answers = encodeVariants(v.variants, v.etag, texts.ref);
       insert.run(v.id, v.key, v.etag, v.sizeBytes, v.blockBytes, v.storedBytes, spans, v.present, answers);
       delta.versions += 1;
       delta.storedBytes += v.storedBytes;
@@ -302,7 +278,7 @@ function createChanges(connection: Connection): { readonly changes: IndexChanges
       assert(progress.run(present, addedBytes, id).changes === 1, "a version that makes progress is in the index");
       delta.storedBytes += addedBytes;
     },
-    variants: (id, list) => void variants.run(encodeVariants(list), id),
+    variants: (id, etag, list) => void variants.run(encodeVariants(list, etag, texts.ref), id),
     checksum: (id, block, sum) => void checksum.run(id, block, Buffer.from(sum.padStart(16, "0"), "hex")),
     forget,
     forgetRange: (from, to, countMax) =>
@@ -315,6 +291,9 @@ function createChanges(connection: Connection): { readonly changes: IndexChanges
     scrubbed: (id) => {
       delta.scrubbed = id;
     },
+    swept: (nextLife) => {
+      delta.swept = nextLife;
+    },
   };
-  return { changes, delta };
+  return { changes, delta, ended: texts.ended };
 }

@@ -110,7 +110,7 @@ export interface LocalFlashKeeper extends FlashKeeper {
   flush(): Promise<void>;
   /** Checks the next few stored blocks; resolves with how many. */
   scrubStep(): Promise<number>;
-  /** Removes files that no version owns; in small steps. The keeper starts it by itself. */
+  /** Removes files that no version owns; in small steps. The keeper starts it by itself where there may be some. */
   sweepOrphans(): Promise<void>;
   /** Writes what is pending, ends all timers and closes the index. Later calls reject with `closed`. */
   stop(): Promise<void>;

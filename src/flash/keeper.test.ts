@@ -334,6 +334,32 @@ describe("starting", () => {
     await again.stop();
   });
 
+  test("after a life that ended in order, no start looks for files without a version", async () => {
+    const w = world();
+    const keeper = await w.start();
+    const kept = await store(w, keeper, "a/c/kept");
+    await w.clock.settle(keeper.sweepOrphans());
+    await w.clock.settle(keeper.stop());
+    let looks = 0;
+    const list = (path: string): string[] => {
+      looks++;
+      return w.disk.list(path);
+    };
+    const disk = { ...w.disk, list };
+    const second = await w.start({ disk });
+    await w.clock.advance(5_000);
+    expect(looks).toBe(0);
+    const lost = await store(w, second, "a/c/lost");
+    w.kill();
+    const third = await w.start({ disk });
+    await w.clock.advance(5_000);
+    expect(looks).toBeGreaterThan(0);
+    expect(third.stats().orphansRemoved).toBe(1);
+    expect(w.disk.contents(filePath(kept.id))).not.toBeNull();
+    expect(w.disk.contents(filePath(lost.id))).toBeNull();
+    await w.clock.settle(third.stop());
+  });
+
   test("ids go on after the index was lost", async () => {
     const w = world();
     const keeper = await w.start();

@@ -18,7 +18,7 @@ import { type IdSource, openIds } from "./ids.ts";
 import type { FlashKeeperOptions, KeeperStats, LocalFlashKeeper } from "./keeper-types.ts";
 import { createLeases, type Leases } from "./leases.ts";
 import { createMarks, type Marks } from "./marks.ts";
-import { sweepOrphans } from "./orphans.ts";
+import { createSweep } from "./orphans.ts";
 import { createPublisher, type Publisher } from "./publish.ts";
 import { createRetirement } from "./retire.ts";
 import { createScrub, type Scrub } from "./scrub.ts";
@@ -108,7 +108,7 @@ function start(parts: Parts): LocalFlashKeeper {
         .finally(loop);
     });
   };
-  const sweep = (): Promise<void> => sweepOrphans(core, ids.firstOfThisLife, () => stopped);
+  const sweep = createSweep(core, ids, () => stopped);
   const endOf = (published: Published): LeaseEnd =>
     published.kind === "refused" && published.reason !== "void" ? "alone" : "shared";
 
@@ -116,7 +116,8 @@ function start(parts: Parts): LocalFlashKeeper {
   scrub.start();
   if (retirement.queued > 0) commits.schedule();
   space.review();
-  sweep().catch((error) => core.log("warn", "the sweep failed", { cause: asForebayError(error).message }));
+  if (sweep.isDue)
+    sweep.run().catch((error) => core.log("warn", "the sweep failed", { cause: asForebayError(error).message }));
 
   return {
     acquire: async (request) => {
@@ -197,7 +198,7 @@ function start(parts: Parts): LocalFlashKeeper {
     health: health.state,
     flush: commits.flush,
     scrubStep: scrub.step,
-    sweepOrphans: sweep,
+    sweepOrphans: sweep.run,
     stop: async () => {
       if (stopped) return;
       stopped = true;
@@ -206,6 +207,7 @@ function start(parts: Parts): LocalFlashKeeper {
       space.stop();
       leases.stop();
       await commits.flush().catch(() => {});
+      await sweep.note().catch(() => {});
       commits.stop();
       index.close();
     },

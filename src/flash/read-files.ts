@@ -1,5 +1,6 @@
 /**
- * A server's descriptors of cache files, bounded: the one idle longest makes room. A descriptor that a response uses is
+ * A server's descriptors of cache files, bounded: one that was not used for a while makes room (a hand goes round, and
+ * takes what was not used since it last passed: a use costs no more than a mark). A descriptor that a response uses is
  * never closed (its number might come back as another file), and one whose file was unlinked is closed as soon as the
  * last response lets go, for only then the space is free.
  */
@@ -25,6 +26,8 @@ export interface ReadFiles {
 interface OpenFile {
   readonly fd: number;
   users: number;
+  /** Again, since the hand last passed: what is read once goes before what is read again. */
+  used: boolean;
   /** The file was unlinked: nobody new gets this descriptor. */
   released: boolean;
   waiting: (() => void)[];
@@ -32,25 +35,41 @@ interface OpenFile {
 
 /** How many idle descriptors make room at once when the process has none left. */
 const SHUT_AT_ONCE = 16;
+/** How far the hand goes at a time. */
+const PASS_MAX = 64;
 
 /** At most `openFilesMax` descriptors, unless more than that are in use at once. */
 export function createReadFiles(disk: Disk, openFilesMax: number): ReadFiles {
   const files = new Map<number, OpenFile>();
-  const idle = new Map<number, OpenFile>(); // in the order in which they became idle
+  // Kept from one use to the next: a walk from the start would pass what was deleted there each time.
+  let hand = files.entries();
   let closed = false;
 
   const shut = (fileId: number, file: OpenFile): void => {
     assert(file.users === 0, "a descriptor in use stays open");
     files.delete(fileId);
-    idle.delete(fileId);
     disk.close(file.fd);
     for (const resolve of file.waiting) resolve();
   };
-  const trim = (): void => {
-    for (const [fileId, file] of idle) {
-      if (files.size <= openFilesMax) return;
-      shut(fileId, file);
+  /** Closes up to `count` idle descriptors; whether any. */
+  const makeRoom = (count: number, passMax: number): boolean => {
+    let left = count;
+    for (let passed = 0; left > 0 && passed < passMax; passed++) {
+      const next = hand.next();
+      if (next.done) {
+        hand = files.entries();
+        continue;
+      }
+      const [fileId, file] = next.value;
+      if (file.users === 0 && !file.used) {
+        shut(fileId, file);
+        left--;
+      } else file.used = false;
     }
+    return left < count;
+  };
+  const trim = (): void => {
+    if (files.size > openFilesMax) makeRoom(files.size - openFilesMax, PASS_MAX);
   };
   const openPath = (path: string, mode: OpenMode): number => {
     for (;;) {
@@ -58,12 +77,8 @@ export function createReadFiles(disk: Disk, openFilesMax: number): ReadFiles {
         return disk.open(path, mode);
       } catch (error) {
         // The process has fewer descriptors than it was promised: what is idle makes room, a part of it at a time.
-        if (!isOutOfDescriptors(error) || idle.size === 0) throw error;
-        let some = SHUT_AT_ONCE;
-        for (const [fileId, file] of idle) {
-          if (some-- === 0) break;
-          shut(fileId, file);
-        }
+        // Twice round: all of them may have been used.
+        if (!isOutOfDescriptors(error) || !makeRoom(SHUT_AT_ONCE, (files.size + 1) * 2)) throw error;
       }
     }
   };
@@ -93,10 +108,11 @@ export function createReadFiles(disk: Disk, openFilesMax: number): ReadFiles {
       const known = files.get(fileId);
       if (known !== undefined) {
         if (known.released) throw new ForebayError("gone", `file ${fileId} was evicted`);
-        if (known.users++ === 0) idle.delete(fileId);
+        known.users++;
+        known.used = true;
         return known.fd;
       }
-      const file: OpenFile = { fd: open(fileId), users: 1, released: false, waiting: [] };
+      const file: OpenFile = { fd: open(fileId), users: 1, used: false, released: false, waiting: [] };
       files.set(fileId, file);
       trim();
       return file.fd;
@@ -107,17 +123,14 @@ export function createReadFiles(disk: Disk, openFilesMax: number): ReadFiles {
       file.users--;
       if (file.users > 0) return;
       if (file.released || closed) shut(fileId, file);
-      else {
-        idle.set(fileId, file);
-        trim();
-      }
+      else trim();
     },
     release: async (fileIds) => {
       await Promise.all(fileIds.map(release));
     },
     close: () => {
       closed = true;
-      for (const [fileId, file] of [...idle]) shut(fileId, file);
+      for (const [fileId, file] of [...files]) if (file.users === 0) shut(fileId, file);
     },
     get openCount() {
       return files.size;

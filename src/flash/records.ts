@@ -1,5 +1,6 @@
 /** Pure rules about the lake's answers kept with a version: when one is fresh, how a new one joins, how they are stored. */
 import { limits } from "../base/limits.ts";
+import { headersOf, type OwnValue, shapeOf, type TextRef, type Texts } from "./texts.ts";
 import type { AcquireRequest, Generation, Variant } from "./types.ts";
 
 /** Whether nothing changed between two generations (of one epoch). */
@@ -29,18 +30,35 @@ export function mergeVariant(variants: readonly Variant[], added: Variant): Vari
   return [...others, added].slice(-limits.variantsMax);
 }
 
-/** Variants as the index stores them: compact JSON. */
-export function encodeVariants(variants: readonly Variant[]): string {
-  return JSON.stringify(variants.map((v) => [v.id, v.headers, v.sentAtMs, v.generation, v.epoch, v.era ?? null]));
+type StoredVariant = readonly [
+  id: TextRef,
+  shape: TextRef,
+  values: readonly OwnValue[],
+  sentAtMs: number,
+  generation: Generation,
+  epoch: TextRef,
+  era: TextRef | null,
+];
+
+/** Variants of a version with `etag` as the index stores them: compact JSON that names shared texts by `ref`. */
+export function encodeVariants(variants: readonly Variant[], etag: string, ref: (text: string) => TextRef): string {
+  const stored = variants.map((v): StoredVariant => {
+    const { shape, values } = shapeOf(v.headers, etag);
+    const era = v.era === undefined ? null : ref(v.era);
+    return [ref(v.id), ref(shape), values, v.sentAtMs, v.generation, ref(v.epoch), era];
+  });
+  return JSON.stringify(stored);
 }
 
-type StoredVariant = readonly [string, readonly string[], number, Generation, string, (string | null)?];
-
 /** The reverse of {@link encodeVariants}. */
-export function decodeVariants(text: string): Variant[] {
+export function decodeVariants(text: string, etag: string, texts: Texts): Variant[] {
   const stored = JSON.parse(text) as StoredVariant[];
-  return stored.map(([id, headers, sentAtMs, generation, epoch, era]) => ({
-    ...{ id, headers, sentAtMs, generation, epoch },
-    era: era ?? undefined,
+  return stored.map(([id, shape, values, sentAtMs, generation, epoch, era]) => ({
+    id: texts.text(id),
+    headers: headersOf(texts.shape(shape), values, etag),
+    sentAtMs,
+    generation,
+    epoch: texts.text(epoch),
+    era: era === null ? undefined : texts.text(era),
   }));
 }

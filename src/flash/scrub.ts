@@ -16,6 +16,7 @@ const PAUSE_MS_MIN = 20;
 const PAUSE_MS_MAX = 60_000;
 /** The place is noted in the index every so many steps. */
 const NOTE_STEPS = 64;
+const PAGE_ENTRIES = 32;
 
 export interface Scrub {
   /** Checks the next few blocks; resolves with how many. */
@@ -44,11 +45,16 @@ export function createScrub(
     place.block = 0;
   };
   const note = (): void => index.change(false, (changes) => changes.scrubbed(place.after));
-  /** The version at hand, or the next one. Null: the end was reached, and the next round begins. */
+  /** The version at hand, or the next one. Null: there is none on this page, or the next round begins. */
   const current = (): number | null => {
-    place.id ??= index.nextStored(place.after);
     if (place.id !== null) return place.id;
-    if (place.after > 0) {
+    // A page at a time: there may be many that hold nothing.
+    const entries = index.page(place.after, PAGE_ENTRIES);
+    place.id = entries.find((entry) => entry.storedBytes > 0)?.id ?? null;
+    if (place.id !== null) return place.id;
+    const last = entries.at(-1);
+    if (last !== undefined) place.after = last.id;
+    else if (place.after > 0) {
       counts.scrubRounds++;
       place.after = 0;
       note();

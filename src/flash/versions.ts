@@ -31,6 +31,8 @@ export interface ActiveVersion {
   /** The record or its variants have to be written. */
   dirty: boolean;
   fileReady: boolean;
+  /** Made in this life and never looked up since: it has no file yet. */
+  isNew: boolean;
   gone: boolean;
   /** Who brings which block. */
   readonly claims: Map<number, Claim>;
@@ -130,7 +132,7 @@ export function createVersions(index: FlashIndex): Versions {
       const bitmap = (): Uint8Array | null => (count === 0 ? null : emptyBitmap(count));
       const spans = soleSpan(id, sizeBytes);
       const what = { id, key, etag, sizeBytes, blockBytes, spans, variants: [], storedBytes: 0, inIndex: false };
-      return add({ ...what, ...idle(), present: bitmap(), durable: bitmap() });
+      return add({ ...what, ...idle(), isNew: true, present: bitmap(), durable: bitmap() });
     },
     settle: (version) => {
       if (version.gone || version.pins > 0 || version.dirty || version.committing) return;
@@ -155,6 +157,7 @@ function idle() {
   return {
     dirty: false,
     fileReady: false,
+    isNew: false,
     gone: false,
     claims: new Map<number, Claim>(),
     pending: new Map<number, string>(),

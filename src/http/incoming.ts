@@ -80,8 +80,17 @@ export interface IncomingHost {
   bodyEnded(): void;
   /** The reader let go before the end. Called at most once, never after {@link bodyEnded}. */
   bodyCancelled(): void;
+  /** Bytes of the peer that the kernel holds, into `target[from, to)`: how many; 0 when there are none at hand. */
+  receive?(target: Uint8Array, from: number, to: number): number;
   /** The error that a reader gets when the body cannot be read on: malformed (`cause`), or broken off (null). */
   bodyError(cause: ForebayError | null): ForebayError;
+}
+
+/** A reader that waits. */
+interface Waiter {
+  /** Takes what is at hand: whether that was what it waited for. Throws when the body is broken. */
+  attempt(): boolean;
+  reject(error: unknown): void;
 }
 
 /** A body read out of an inbox. */
@@ -94,7 +103,7 @@ export class IncomingBody implements BodyReader {
   private readonly framing: Framing["kind"];
   private readonly inbox: Inbox;
   private readonly host: IncomingHost;
-  private waiter: { resolve(bytes: Uint8Array | null): void; reject(error: unknown): void } | null = null;
+  private waiter: Waiter | null = null;
 
   constructor(framing: Framing, inbox: Inbox, host: IncomingHost) {
     this.framing = framing.kind;
@@ -131,7 +140,30 @@ export class IncomingBody implements BodyReader {
     }
     if (this.state === "ended") return Promise.resolve(null);
     return new Promise((resolve, reject) => {
-      this.waiter = { resolve, reject };
+      const attempt = (): boolean => {
+        const bytes = this.take();
+        if (bytes === null && this.state === "open") return false;
+        resolve(bytes);
+        return true;
+      };
+      this.waiter = { attempt, reject };
+      this.host.bodyWanted();
+    });
+  }
+
+  readInto(target: Uint8Array, from: number, to: number): number | Promise<number> {
+    assert(this.waiter === null, "a body is read by one reader at a time");
+    assert(this.lengthBytes !== null && from < to, "bytes of a body of known length are put where there is room");
+    const count = this.takeInto(target, from, to);
+    if (count > 0 || this.state === "ended") return count;
+    return new Promise((resolve, reject) => {
+      const attempt = (): boolean => {
+        const taken = this.takeInto(target, from, to);
+        if (taken === 0 && this.state === "open") return false;
+        resolve(taken);
+        return true;
+      };
+      this.waiter = { attempt, reject };
       this.host.bodyWanted();
     });
   }
@@ -149,10 +181,7 @@ export class IncomingBody implements BodyReader {
     const waiter = this.waiter;
     if (waiter === null) return;
     try {
-      const bytes = this.take();
-      if (bytes === null && this.state === "open") return;
-      this.waiter = null;
-      waiter.resolve(bytes);
+      if (waiter.attempt()) this.waiter = null;
     } catch (error) {
       this.rejectWaiter(error);
     }
@@ -179,6 +208,27 @@ export class IncomingBody implements BodyReader {
     if (this.framing !== "close" || this.inbox.over !== "end") throw this.broken(null);
     this.end();
     return null;
+  }
+
+  /** The next bytes at hand into `target[from, to)`; 0 when the body ended or nothing is at hand. Throws when broken. */
+  private takeInto(target: Uint8Array, from: number, to: number): number {
+    if (this.failure !== null) throw this.failure;
+    if (this.state !== "open") return 0;
+    const chunk = this.inbox.chunk;
+    const wanted = Math.min(to - from, this.remaining);
+    let count = 0;
+    if (chunk === undefined) count = this.host.receive?.(target, from, from + wanted) ?? 0;
+    else {
+      const at = this.inbox.offset;
+      count = Math.min(chunk.length - at, wanted);
+      target.set(chunk.subarray(at, at + count), from);
+      this.inbox.advance(at + count);
+    }
+    this.remaining -= count;
+    if (this.remaining === 0) this.end();
+    if (count > 0) this.host.bodyTaken();
+    else if (this.state === "open" && this.inbox.over !== null) throw this.broken(null);
+    return count;
   }
 
   private takeRaw(): Uint8Array | null {

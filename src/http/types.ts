@@ -85,6 +85,11 @@ export interface BodyReader {
   readonly lengthBytes: number | null;
   /** The next bytes (valid for good: they are not reused), or null at the end. Rejects when the body breaks off. */
   read(): Promise<Uint8Array | null>;
+  /**
+   * Puts the next bytes into `target[from, to)`: how many, at least one, or 0 at the end. Rejects as {@link read}
+   * does. Where it is there and {@link lengthBytes} is known, this is the cheaper way: no memory is allocated for them.
+   */
+  readInto?(target: Uint8Array, from: number, to: number): number | Promise<number>;
   /** Lets go of the rest: the connection is closed unless the body had ended. Idempotent. */
   cancel(): void;
 }

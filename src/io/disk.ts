@@ -36,6 +36,8 @@ export interface Disk {
   syncFile(fd: number): Promise<void>;
   /** Everything written to the folder's file system before the call reaches stable storage (syncfs). */
   syncAll(): Promise<void>;
+  /** The names that one folder (`""`: the disk's own) holds reach stable storage: fsync of the folder, not of files. */
+  syncFolder(path: string): Promise<void>;
   unlink(path: string): void;
   makeFolder(path: string): void;
   /** Names in a folder, unsorted; empty if it does not exist. */
@@ -99,6 +101,7 @@ export function realDisk(root: string, syncFolder: (root: string) => Promise<voi
         fs.fdatasync(fd, (error) => (error ? reject(diskError(error, "fdatasync")) : resolve()));
       }),
     syncAll: () => syncFolder(root),
+    syncFolder: (path) => syncNames(at(path), path),
     unlink: (path) => attempt(`unlink ${path}`, () => fs.unlinkSync(at(path))),
     makeFolder: (path) =>
       attempt(`mkdir ${path}`, () => {
@@ -133,6 +136,16 @@ export function realDisk(root: string, syncFolder: (root: string) => Promise<voi
         };
       }),
   };
+}
+
+/** fsync, not fdatasync: what changed in a folder is what the latter may leave out. */
+async function syncNames(path: string, what: string): Promise<void> {
+  try {
+    const folder = await fs.promises.open(path, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
+    await folder.sync().finally(() => folder.close());
+  } catch (error) {
+    throw diskError(error, `fsync of folder ${what}`);
+  }
 }
 
 function writeAll(fd: number, bytes: Uint8Array, offset: number): Promise<void> {

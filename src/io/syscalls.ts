@@ -12,6 +12,7 @@ function openLibc() {
   const symbols = {
     sendfile: { args: [i32, i32, pointer, u64], returns: i64_fast },
     send: { args: [i32, pointer, u64, i32], returns: i64_fast },
+    recv: { args: [i32, pointer, u64, i32], returns: i64_fast },
     pread: { args: [i32, pointer, u64, i64_fast], returns: i64_fast },
     posix_fadvise: { args: [i32, i64, i64, i32], returns: i32 },
     syncfs: { args: [i32], returns: i32 },
@@ -79,6 +80,11 @@ export function sendfile(outFd: number, inFd: number, offset: number, count: num
 /** send(2) of the first `length` bytes. The bytes sent, or -errno. */
 export function send(fd: number, from: Pinned, length: number, flags: number): number {
   return result(Number(libc.send(fd, from.address, length, flags)));
+}
+
+/** recv(2) without waiting into `bytes[at, at + length)`. The bytes received (0 at the end of the stream), or -errno. */
+export function receive(fd: number, bytes: Uint8Array, at: number, length: number): number {
+  return result(Number(libc.recv(fd, (ptr(bytes) + at) as Pointer, length, MSG_DONTWAIT)));
 }
 
 /** pread(2) into `into.bytes[at, at + length)`. The bytes read (0 at the end of the file), or -errno. */

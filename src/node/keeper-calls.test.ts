@@ -1,7 +1,10 @@
 import { expect, test } from "bun:test";
+import { createSimClock } from "../../sim/clock.ts";
 import { ForebayError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
 import type { FlashKeeper } from "../flash/types.ts";
 import type { Peer } from "../io/channel.ts";
+import { realClock } from "../io/clock.ts";
 import { answerKeeperCall, remoteKeeper } from "./keeper-calls.ts";
 
 /** A keeper that writes down what it is asked. */
@@ -46,7 +49,7 @@ function wire(keeper: FlashKeeper): Peer {
 test("every method crosses with its arguments in order", async () => {
   const { keeper, calls } = recorder();
   const peer = wire(keeper);
-  const remote = remoteKeeper(() => peer);
+  const remote = remoteKeeper(() => peer, realClock);
   const request = {
     ...{ holder: "s", key: "a/b/c", variantId: "full|2025-01-05", sentAtMsMin: 1, epoch: "e" },
     generation: [1, 2, 3] as const,
@@ -92,11 +95,46 @@ test("what is no method of the keeper is not called, whatever the object has", (
 });
 
 test("without a keeper every call is rejected as closed", async () => {
-  const remote = remoteKeeper(() => null);
+  const remote = remoteKeeper(() => null, realClock);
   const error = await remote.awaitBlock(1, 2).then(
     () => null,
     (reason: unknown) => reason,
   );
   expect(error).toBeInstanceOf(ForebayError);
   expect((error as ForebayError).code).toBe("closed");
+});
+
+test("a keeper that hangs is found out long before its calls time out; one that waits is waited for", async () => {
+  const clock = createSimClock();
+  const { keeper } = recorder();
+  let hangs = false;
+  const never = new Promise<never>(() => {});
+  const peer: Peer = {
+    ...wire(keeper),
+    call: (method, _args, timeoutMs = limits.keeperReplyTimeoutMs) => {
+      if (!hangs && method === "acquire") return clock.sleep(20_000).then(() => ({ kind: "busy" }));
+      if (!hangs) return Promise.resolve(method === "peek" ? [] : null);
+      return Promise.race([never, clock.sleep(timeoutMs).then(() => Promise.reject(new ForebayError("timeout", "")))]);
+    },
+  };
+  const remote = remoteKeeper(() => peer, clock);
+  const request = { holder: "a", key: "k", variantId: "v", sentAtMsMin: 0, epoch: "e", generation: [0, 0, 0] as const };
+  const codeOf = (call: Promise<unknown>): Promise<string> =>
+    call.then(
+      () => "answered",
+      (error: unknown) => (error as ForebayError).code,
+    );
+  expect(await clock.settle(codeOf(remote.acquire(request)))).toBe("answered");
+  hangs = true;
+  const fromMs = clock.monotonicMs();
+  expect(await clock.settle(codeOf(remote.acquire(request)))).toBe("timeout");
+  expect(clock.monotonicMs() - fromMs).toBeLessThanOrEqual(limits.keeperPulseMs + limits.keeperPulseTimeoutMs);
+  // Known to hang: who comes now does not wait at all.
+  const atMs = clock.monotonicMs();
+  expect(await codeOf(remote.claim("a", 1, 0, 1))).toBe("timeout");
+  expect(clock.monotonicMs()).toBe(atMs);
+  await clock.advance(limits.keeperPulseTimeoutMs);
+  hangs = false;
+  expect(await codeOf(remote.claim("a", 1, 0, 1))).toBe("timeout"); // asks whether it lives again
+  expect(await clock.settle(codeOf(remote.claim("a", 1, 0, 1)))).toBe("answered");
 });

@@ -17,6 +17,7 @@ import { openIndexReader } from "../flash/index-reader.ts";
 import { createReadFiles } from "../flash/read-files.ts";
 import { type HttpServer, startHttpServer } from "../http/server.ts";
 import { realClock } from "../io/clock.ts";
+import { descriptorsMax } from "../io/descriptors.ts";
 import { realDisk } from "../io/disk.ts";
 import { mapShared } from "../io/syscalls.ts";
 import type { Lake } from "../lake/types.ts";
@@ -48,7 +49,7 @@ async function start(init: Init): Promise<Running> {
   const disk = realDisk(config.flashFolder, () =>
     Promise.reject(new ForebayError("internal", "only the keeper syncs")),
   );
-  const files = createReadFiles(disk, limits.openFilesMax);
+  const files = createReadFiles(disk, filesToKeep());
   const index = openIndexReader(`${config.flashFolder}/index.sqlite`, clock);
   // A fresh name for each life: what an earlier process of this place had claimed ends with it.
   const holder = `${init.name}-${process.pid}`;
@@ -63,7 +64,7 @@ async function start(init: Init): Promise<Running> {
     disk,
     files,
     index,
-    keeper: remoteKeeper(() => link?.peer() ?? null),
+    keeper: remoteKeeper(() => link?.peer() ?? null, clock),
     generations,
     era: () => era,
     trust,
@@ -123,6 +124,12 @@ async function start(init: Init): Promise<Running> {
       index.close();
     },
   };
+}
+
+/** Descriptors kept for reading: as many as the process may have beside its connections. */
+function filesToKeep(): number {
+  const left = (descriptorsMax() ?? 0) - limits.connectionsMax - limits.descriptorsSpare;
+  return Math.max(limits.openFilesMax, Math.min(limits.openFilesPlentyMax, left));
 }
 
 function listen(
