@@ -117,7 +117,7 @@ export function fileIdsOf(spans: readonly Span[]): number[] {
   return [...new Set(spans.map((span) => span.fileId))];
 }
 
-/** The checksum of a block as the keeper records it: xxHash64, 16 hex digits. */
+/** The checksum of a block as the keeper records it: XXH3 (64 bits), 16 hex digits. */
 export function checksumOf(bytes: Uint8Array): string {
-  return Bun.hash.xxHash64(bytes).toString(16).padStart(16, "0");
+  return Bun.hash.xxHash3(bytes).toString(16).padStart(16, "0");
 }

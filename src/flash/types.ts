@@ -101,7 +101,7 @@ export interface Claimed {
   readonly held: readonly number[];
 }
 
-/** A block that was written to its file, with the xxHash64 of its bytes (hex), taken before it was written. */
+/** A block that was written to its file, with the XXH3 of its bytes (hex), taken before it was written. */
 export interface FilledBlock {
   readonly block: number;
   readonly checksum: string;
