@@ -21,6 +21,8 @@ const CODEC_CASES = "10000";
 /** Simulated histories beside those of `npm test`; some eight a second. */
 const HISTORY_CASES = "200";
 const CRASH_ROUNDS = "50";
+/** Growth of memory is judged from two minutes on. */
+const SOAK_MINUTES = "2";
 
 function steps(folder: string): Step[] {
   const list: Step[] = [{ name: "check", minutesMax: 6, command: [BUN, "scripts/check.ts"] }];
@@ -33,6 +35,7 @@ function steps(folder: string): Step[] {
     ["crash", 8, ["--rounds", CRASH_ROUNDS]],
     ["fuzz", 3, ["--only", "http", "--cases", CODEC_CASES]],
     ["fuzz", 6, ["--only", "history", "--cases", HISTORY_CASES]],
+    ["soak", 4, ["--minutes", SOAK_MINUTES, "--servers", "2"]],
   ] as const;
   for (const [name, minutesMax, args] of suites) {
     if (programsOf(name).length > 0) list.push({ name, minutesMax, command: [BUN, "scripts/suite.ts", name, ...args] });
