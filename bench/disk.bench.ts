@@ -28,7 +28,6 @@ import {
   skippedRow,
 } from "./lib/rows.ts";
 import { SHAPED_ACCOUNT, SHAPED_KEY, startShapedLake } from "./lib/shaped-lake.ts";
-import { cpuSeconds } from "./lib/usage.ts";
 
 const KIB = 1 << 10;
 const MIB = 1 << 20;
@@ -44,7 +43,7 @@ const NO_FIO = "fio is not installed (apt-get install fio)";
 const NO_DROP = "the file system of the temporary folder keeps files in memory";
 
 const options = benchOptions();
-const [rounds, streamMib, probeSeconds] = options.quick ? [3, 256, 2.5] : [5, 1024, 6];
+const [rounds, streamMib, probeSeconds] = options.quick ? [3, 256, 1.5] : [5, 1024, 6];
 const blobBytes = streamMib * MIB;
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
 
@@ -141,8 +140,7 @@ async function probeBeside(folder: string, target: Target, load: () => Promise<S
   probing.catch(() => {}); // seen below, behind the load under way
   const speeds: number[] = [];
   while (!done) {
-    const { value } = await load();
-    if (!done) speeds.push(value);
+    speeds.push((await load()).value);
   }
   return [await probing, speeds];
 }
@@ -187,9 +185,7 @@ async function fairnessRow(folder: string, target: Target): Promise<BenchRow> {
   const pairs: Pair[] = await interleave(rounds, "with", "without", async (side) => {
     say(`downloads: ${side}`);
     if (side === "without") return sideFor(await probe(folder, target));
-    const cpuBefore = cpuSeconds(target.pid);
-    const [done, passes] = await probeBeside(folder, target, () => download(probeSeconds));
-    say(`  ${shortNumber(cpuSeconds(target.pid) - cpuBefore)} CPU seconds`);
+    const [done, passes] = await probeBeside(folder, target, () => download(probeSeconds + 0.5));
     speeds.push(...passes);
     return sideFor(done);
   });

@@ -107,7 +107,10 @@ export function startServer(parts: ServerParts): WorldServer {
         await files.release(fileIds);
       },
     },
-    joined: () => reader.forgetAll(),
+    joined: () => {
+      reader.forgetAll();
+      files.forgetAll();
+    },
   });
   const trust = createTrust(log, clock);
   const engine: EngineContext = {

@@ -11,6 +11,7 @@ import {
   linkSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   readSync,
   renameSync,
@@ -104,9 +105,11 @@ export function startOn(folder: string, servers: 1 | 2 = 1): Promise<TestForebay
 
 /** The folder with `count` blobs, made if it is not there yet. `say` hears of the progress. */
 export async function bigIndex(count: number, say: (text: string) => void): Promise<BigIndex> {
-  const folder = join(CACHE, `index-${count}-f${INDEX_FORMAT}-m${MAKE}`);
+  const name = `index-${count}-f${INDEX_FORMAT}-m${MAKE}`;
+  const folder = join(CACHE, name);
   const file = join(folder, "index.sqlite");
   if (!existsSync(folder)) {
+    removeOutdated(count, name);
     const building = `${folder}.new-${process.pid}`;
     rmSync(building, { recursive: true, force: true });
     mkdirSync(building, { recursive: true });
@@ -116,6 +119,15 @@ export async function bigIndex(count: number, say: (text: string) => void): Prom
     renameSync(building, folder);
   }
   return { folder, file, count, bytes: statSync(file).size };
+}
+
+/** Those made for another format of the index, or in another way, are of no use any more. */
+function removeOutdated(count: number, current: string): void {
+  if (!existsSync(CACHE)) return;
+  for (const name of readdirSync(CACHE)) {
+    const made = /^index-(\d+)-f\d+-m\d+$/.exec(name);
+    if (made?.[1] === `${count}` && name !== current) rmSync(join(CACHE, name), { recursive: true, force: true });
+  }
 }
 
 /** The era of the settings is the one that the rows were made in. */

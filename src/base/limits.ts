@@ -55,7 +55,9 @@ export const limits = {
   flashBytesMin: 8 * MIB, // the least that a configuration may give
   blockBytes: 1 * MIB,
   fillRunBlocksMax: 8, // contiguous blocks that one ranged read brings
-  fillBuffersMax: 64, // of blockBytes each, for all fills of a server process
+  fillBuffersMax: 80, // of blockBytes each, for all fills of a server process
+  fillBufferShare: 4, // an account may hold so many times as many of them as are free
+  fillBufferWaitMs: 10_000, // how long a fill waits for one; then the bytes come without it
   fillBuffersEachMax: 2, // one being received while the other is being written
   readAheadBytesMax: 128 * MIB, // before a reader that is likely to come
   followAheadBytesMax: 256 * MIB, // before a body under way: half of it keeps `lakeFillConnectionsStart` full runs going
@@ -80,6 +82,21 @@ export const limits = {
   sieveStepEntriesMax: 8_192, // entries that the hand passes before others get their turn
   scrubStepBlocksMax: 8,
 
+  // The journal of what the lake does not have yet.
+  journalSegmentBytes: 32 * MIB, // of one file
+  journalReserveBytes: 4 * MIB, // of a file, kept for records that free room when the disk is full
+  journalBatchBytesMax: 8 * MIB, // records that one flush makes durable
+  journalRecordBytesMax: 6 * MIB,
+  journalInlineBytesMax: 64 * KIB, // a blob this small stands in the journal itself
+  journalHeaderBytesMax: 64 * KIB, // headers and metadata of one put
+  journalEntriesMax: 131_072,
+  journalInlineTotalBytesMax: 1 * GIB,
+  journalSpansMax: 1_000_000, // of all entries and staged blocks, about 250 bytes of memory each
+  stagedBlocksPerBlobMax: 50_000, // the lake's own bound of a committed list
+  stagedBlocksMax: 400_000,
+  journalQueueMax: 65_536, // appends that wait for their flush
+  journalMarkDelayMs: 1_000, // after the last flush: says durably that it ended well
+
   // Verdicts and freshness.
   verdictTtlMs: 60_000,
   verdictsMax: 100_000,
@@ -89,6 +106,8 @@ export const limits = {
 
   /** Header texts that the index keeps once for all blobs. */
   indexTextsMax: 100_000,
+  indexTextsLengthMax: 16 * MIB, // of all of them together
+  indexTextsRememberedMax: 8 * MIB, // of those that a process keeps in memory
   /** Targets of reads that a server remembers what they say of, and how long such a target may be. */
   placesMax: 8_192,
   placeTargetLengthMax: 1_024,
@@ -96,9 +115,12 @@ export const limits = {
   // Between the processes.
   channelFrameBytesMax: 16 * MIB,
   channelCallsMax: 65_536,
+  channelDrainMs: 1_000, // how long the end of a channel waits for the other side to take what it was told
   keeperReplyTimeoutMs: 35_000,
+  keeperPostsMax: 16_384, // what is said to a keeper while it hangs, for when it wakes
   keeperPulseMs: 2_000, // a call that waits so long is followed by a question whether the keeper lives
-  keeperPulseTimeoutMs: 4_000, // how long that question waits
+  keeperPulseTimeoutMs: 4_000, // how long that question waits, the second one with it
+  keeperPulseAgainMs: 1_000, // how long the second one does
   peekTimeoutMs: 250, // for what only says how an answer is called
   peekBlocksMax: 4_096,
   /** How often the end of a change to an immutable path is told a keeper that is not there, and how far apart. */
@@ -114,13 +136,17 @@ export const limits = {
 
 assert(limits.httpChunkLineBytesMax <= limits.httpHeadBytesMax, "a chunk line is no larger than a head");
 assert(limits.httpDrainBytesMax <= limits.httpLingerBytesMax, "lingering reads away at least what draining does");
+assert(limits.keeperPulseAgainMs < limits.keeperPulseTimeoutMs, "the keeper is asked twice whether it lives");
 assert(limits.keeperPulseMs + limits.keeperPulseTimeoutMs < limits.keeperReplyTimeoutMs, "a hang is noticed earlier");
 assert(limits.fillRunBlocksMax * limits.blockBytes <= limits.readAheadBytesMax, "a fill run fits the read-ahead");
 assert(
   limits.fillRunBlocksMax * limits.blockBytes * limits.lakeFillConnectionsStart * 2 <= limits.followAheadBytesMax,
   "what a body asks for ahead keeps the connections busy",
 );
-assert(limits.lakeUrgentFillsMax <= limits.fillBuffersMax, "every read of the lake that a gate lets in finds a buffer");
+assert(
+  limits.lakeUrgentFillsMax <= (limits.fillBuffersMax * limits.fillBufferShare) / (limits.fillBufferShare + 1),
+  "every read of the lake that a gate lets in finds a buffer, and some are left for other accounts",
+);
 assert(limits.keeperReplyTimeoutMs > limits.leaseWaitMsMax, "the keeper answers a waiting lease before its time-out");
 assert(limits.lakeFillConnectionsMax < limits.lakeUrgentFillsMax, "who waits gets past what was asked for ahead");
 assert(limits.lakeUrgentFillsMax <= limits.lakeConnectionsMax, "fills fit in the connections to the lake");
@@ -128,3 +154,9 @@ assert(limits.lakeCheckTimeoutMs < limits.leaseWaitMsMax, "who waits for a check
 assert(limits.leaseTtlMs > limits.leaseWaitMsMax, "a lease outlives those who wait for it");
 assert(limits.verdictTtlMs <= 60_000, "a remembered yes lapses within 60 s (semantics: who may read)");
 assert(limits.batchBodyBytesMax <= limits.batchHeldBytesMax, "a batch fits in what all batches may hold");
+assert(limits.journalRecordBytesMax < limits.journalBatchBytesMax, "a record fits a batch");
+assert(limits.journalBatchBytesMax * 2 <= limits.journalSegmentBytes, "a batch fits a file of the journal");
+assert(limits.journalReserveBytes * 2 <= limits.journalSegmentBytes, "the journal's reserve is part of a file");
+// 36 bytes of a span and its block id, base64 of at most 64 bytes.
+assert(limits.stagedBlocksPerBlobMax * 124 <= limits.journalRecordBytesMax, "a list of blocks fits a record");
+assert(limits.stagedBlocksMax <= limits.journalSpansMax, "a staged block is a span");

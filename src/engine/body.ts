@@ -7,6 +7,7 @@ import { asForebayError, ForebayError, hasCode } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { BodySource, ClientResponse, Segment } from "../http/types.ts";
 import { isOutOfDescriptors } from "../io/disk.ts";
+import { isOutOfBuffers } from "./buffers.ts";
 import type { EngineContext } from "./context.ts";
 import type { Filler } from "./fill.ts";
 import { letGo } from "./let-go.ts";
@@ -105,7 +106,7 @@ export function fillingBody(
       return await follow();
     } catch (error) {
       const elsewhere = hasCode(error, "flash-failed", "flash-full", "gone", "closed", "timeout", "void");
-      if (!elsewhere && !isOutOfDescriptors(error)) throw error;
+      if (!elsewhere && !isOutOfDescriptors(error) && !isOutOfBuffers(error)) throw error;
       if (closed) throw error;
       // The file went away: whoever comes next looks the blob up anew.
       if (hasCode(error, "gone")) version.fail(asForebayError(error));

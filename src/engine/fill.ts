@@ -8,9 +8,9 @@
 import { assert } from "../base/assert.ts";
 import { asForebayError, ForebayError, hasCode } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
-import { type Buffers, createBuffers } from "./buffers.ts";
+import { createBuffers, isOutOfBuffers } from "./buffers.ts";
 import type { EngineContext } from "./context.ts";
-import { createLanes, type Lanes } from "./lanes.ts";
+import { createLanes, type Lane, type Lanes } from "./lanes.ts";
 import { createPour, type Pour, type Run } from "./pour.ts";
 import { type FillSource, type Opened, openRange, RetryAfter } from "./range.ts";
 import { bump } from "./stats.ts";
@@ -34,9 +34,8 @@ export interface Filler {
 export type Why = "body" | "ahead";
 
 export function createFiller(context: EngineContext): Filler {
-  const lanes = createLanes(context.clock);
-  const buffers = createBuffers(limits.fillBuffersMax, limits.blockBytes);
-  const fills: Fills = { context, lanes, buffers, claiming: new Set() };
+  const lanes = createLanes(context.clock, createBuffers(limits.fillBuffersMax, limits.blockBytes, context.clock));
+  const fills: Fills = { context, lanes, claiming: new Set() };
   return {
     ensure: (version, source, first, end, why = "body") => ensure(fills, version, source, first, end, why),
     adopt: (version, source, opened) => adopt(fills, version, source, opened),
@@ -47,7 +46,6 @@ export function createFiller(context: EngineContext): Filler {
 
 interface Fills {
   readonly context: EngineContext;
-  readonly buffers: Buffers;
   /** Claims that the keeper was asked for and has not answered yet. */
   readonly claiming: Set<Claiming>;
   readonly lanes: Lanes;
@@ -255,12 +253,13 @@ async function bring(
 ): Promise<void> {
   const { context } = fills;
   const { stats, log, keeper } = context;
+  const lane = fills.lanes.of(source.key.account);
   let pour: Pour | null = null;
   stats.fills++;
   try {
-    pour = createPour(fills, version, source, run, opened?.md5);
+    pour = createPour({ context, lane }, version, source, run, opened?.md5);
     pour.open();
-    await pourRun(fills, version, source, pour, opened);
+    await pourRun({ context, lane }, version, source, pour, opened);
   } catch (caught) {
     const error = asForebayError(caught);
     opened?.response.body.cancel();
@@ -280,22 +279,20 @@ async function bring(
 }
 
 async function pourRun(
-  fills: Fills,
+  { context, lane }: { readonly context: EngineContext; readonly lane: Lane },
   version: CachedVersion,
   source: FillSource,
   pour: Pour,
   opened: Opened | undefined,
 ): Promise<void> {
-  const { context } = fills;
-  const lane = fills.lanes.of(source.key.account);
   let answer = opened?.response;
   for (let attempt = 1; ; attempt++) {
     try {
       if (pour.offset() < pour.end()) {
-        answer ??= await openRange(context, version, source, pour.offset(), pour.end());
-        const from = pour.offset();
-        await pour.take(answer);
-        lane.done(pour.offset() - from);
+        await lane.reading(async () => {
+          answer ??= await openRange(context, version, source, pour.offset(), pour.end());
+          await pour.take(answer);
+        });
       }
       return await pour.finish();
     } catch (caught) {
@@ -303,9 +300,11 @@ async function pourRun(
       answer = undefined;
       const error = asForebayError(caught);
       if (!hasCode(error, "lake-lost", "lake-unreachable", "timeout", "overloaded")) throw error;
+      if (isOutOfBuffers(error)) throw error;
       const isBusy = error.code === "overloaded";
       if (attempt >= (isBusy ? limits.lakeFillBusyAttemptsMax : limits.lakeFillAttemptsMax)) throw error;
       if (isBusy) lane.refused();
+      pour.pause();
       await context.clock.sleep(pauseMs(error, attempt, pour.offset() / version.blockBytes));
     }
   }

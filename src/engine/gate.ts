@@ -60,7 +60,8 @@ export function createGate(bounds: GateBounds): Gate {
   return {
     enter: (turn) => {
       if (!turn.isWanted()) return Promise.resolve(null);
-      if (inside < bounds.insideMax) return Promise.resolve(enterNow());
+      const isFree = inside < bounds.insideMax || (inside < bounds.urgentMax && turn.isUrgent());
+      if (isFree) return Promise.resolve(enterNow());
       return new Promise((resolve) => queue.push({ turn, resolve }));
     },
     enterNow,

@@ -5,14 +5,19 @@
 import { assert } from "../base/assert.ts";
 import { limits } from "../base/limits.ts";
 import type { Clock } from "../io/clock.ts";
+import type { BufferShare, Buffers } from "./buffers.ts";
 import { createGate, type Gate } from "./gate.ts";
 import { createPace, type Pace } from "./pace.ts";
 
 /** The way to one account's lake. */
 export interface Lane {
   readonly gate: Gate;
-  /** A read ended well. */
-  done(bytes: number): void;
+  /** Its memory for blocks under way. */
+  readonly buffers: BufferShare;
+  /** Does one read of the lake; {@link arrived} and {@link refused} are told meanwhile and after. */
+  reading<T>(read: () => Promise<T>): Promise<T>;
+  /** Bytes of a read arrived. */
+  arrived(bytes: number): void;
   /** The lake refused a read because of its load. */
   refused(): void;
 }
@@ -29,13 +34,13 @@ const URGENT_FACTOR = 4;
 
 assert(PACE.start <= PACE.max, "fills begin with no more connections than they may have");
 
-export function createLanes(clock: Clock): Lanes {
+export function createLanes(clock: Clock, buffers: Buffers): Lanes {
   const lanes = new Map<string, Lane>();
   return {
     of: (account) => {
       const known = lanes.get(account);
       if (known !== undefined) return known;
-      const lane = createLane(clock, createPace(PACE, clock.monotonicMs()));
+      const lane = createLane(clock, createPace(PACE, clock.monotonicMs()), buffers.share());
       lanes.set(account, lane);
       return lane;
     },
@@ -48,7 +53,7 @@ export function createLanes(clock: Clock): Lanes {
   };
 }
 
-function createLane(clock: Clock, pace: Pace): Lane {
+function createLane(clock: Clock, pace: Pace, buffers: BufferShare): Lane {
   const gate = createGate({
     get insideMax() {
       return pace.limit;
@@ -59,9 +64,18 @@ function createLane(clock: Clock, pace: Pace): Lane {
   });
   return {
     gate,
-    done: (bytes) => {
+    buffers,
+    reading: async (read) => {
+      pace.began(clock.monotonicMs());
+      try {
+        return await read();
+      } finally {
+        pace.ended();
+      }
+    },
+    arrived: (bytes) => {
       const before = pace.limit;
-      pace.done(bytes, gate.waiting > 0, clock.monotonicMs());
+      pace.arrived(bytes, gate.waiting > 0, clock.monotonicMs());
       if (pace.limit > before) gate.hurry();
     },
     refused: () => pace.refused(clock.monotonicMs()),

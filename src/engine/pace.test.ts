@@ -3,12 +3,12 @@ import { createPace, type Pace } from "./pace.ts";
 
 const BOUNDS = { min: 1, start: 16, max: 32 };
 
-/** Runs `windows` windows in which the lake gives at most `bytesMax`, each read a hundredth of it. */
+/** Runs `windows` windows in which the lake gives `rateOf` bytes a millisecond. The moment after. */
 function run(pace: Pace, fromMs: number, windows: number, rateOf: (limit: number) => number): number {
   let nowMs = fromMs;
   for (let i = 0; i < windows * 10; i++) {
     nowMs += 30;
-    pace.done(rateOf(pace.limit) * 30, true, nowMs);
+    pace.arrived(rateOf(pace.limit) * 30, true, nowMs);
   }
   return nowMs;
 }
@@ -33,7 +33,7 @@ describe("the pace of reads", () => {
 
   test("stays where it is while nobody waits", () => {
     const pace = createPace(BOUNDS, 0);
-    for (let nowMs = 0; nowMs < 10_000; nowMs += 50) pace.done(nowMs, false, nowMs);
+    for (let nowMs = 0; nowMs < 10_000; nowMs += 50) pace.arrived(nowMs, false, nowMs);
     expect(pace.limit).toBe(16);
   });
 
@@ -59,7 +59,47 @@ describe("the pace of reads", () => {
 
   test("judges no window with a pause in it", () => {
     const pace = createPace(BOUNDS, 0);
-    for (let i = 1; i < 20; i++) pace.done(1_000, true, i * 2_000);
+    for (let nowMs = 0; nowMs < 60_000; nowMs += 2_000) {
+      pace.began(nowMs);
+      pace.arrived(1_000, true, nowMs + 200);
+      pace.ended();
+    }
     expect(pace.limit).toBe(16);
+  });
+
+  test("adapts to a lake so slow that whole windows pass between two pieces", () => {
+    const pace = createPace(BOUNDS, 0);
+    let nowMs = 0;
+    pace.began(nowMs);
+    for (; nowMs < 6_600; nowMs += 1_100) pace.refused(nowMs);
+    expect(pace.limit).toBe(1);
+    // Each read brings a piece in 4 s, however many there are.
+    for (let i = 0; i < 3_000; i++) {
+      nowMs += 4_000 / pace.limit;
+      pace.arrived(65_536, true, nowMs);
+    }
+    expect(pace.limit).toBe(32);
+  });
+
+  test("comes back from a refusal to the bound, though one more of many brings little more", () => {
+    const pace = createPace(BOUNDS, 0);
+    let nowMs = run(pace, 0, 60, (limit) => limit * 1000);
+    pace.refused(nowMs);
+    expect(pace.limit).toBe(16);
+    nowMs = run(pace, nowMs, 400, (limit) => limit * 1000);
+    expect(pace.limit).toBe(32);
+  });
+
+  test("is as bold as at first once a minute went by without a refusal", () => {
+    const pace = createPace(BOUNDS, 0);
+    for (let i = 0; i < 2; i++) pace.refused(i * 2_000);
+    expect(pace.limit).toBe(4);
+    for (let nowMs = 3_000; nowMs < 63_000; nowMs += 100) pace.arrived(1_000, false, nowMs);
+    const seen = new Set<number>();
+    run(pace, 63_000, 40, (limit) => {
+      seen.add(limit);
+      return limit * 1000;
+    });
+    expect([...seen].slice(-4)).toEqual([18, 22, 27, 32]);
   });
 });

@@ -6,10 +6,10 @@ import { assert } from "../base/assert.ts";
 import { asForebayError, ForebayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { FilledBlock } from "../flash/types.ts";
-import { type ReadInto, readerInto } from "../http/read-into.ts";
+import { type IntoReader, readerInto } from "../http/read-into.ts";
 import type { ClientResponse } from "../http/types.ts";
-import type { Buffers } from "./buffers.ts";
 import type { EngineContext } from "./context.ts";
+import type { Lane } from "./lanes.ts";
 import { type FillSource, openRange } from "./range.ts";
 import { bump } from "./stats.ts";
 import type { CachedVersion } from "./version.ts";
@@ -36,6 +36,11 @@ export interface Pour {
   nextBlock(): number;
   /** Takes an answer's body from {@link offset} to {@link end}; bytes beyond that are not read. */
   take(response: ClientResponse): Promise<void>;
+  /**
+   * Between two answers: gives back the memory of a block that is not whole, which will be read from its start again.
+   * To be called after {@link take} failed.
+   */
+  pause(): void;
   /** After the last byte: verifies the digest, where there is one, and reports. May be tried again. */
   finish(): Promise<void>;
   /** After a failure: reports the blocks that are good all the same. Never rejects. */
@@ -43,13 +48,13 @@ export interface Pour {
 }
 
 export function createPour(
-  parts: { readonly context: EngineContext; readonly buffers: Buffers },
+  parts: { readonly context: EngineContext; readonly lane: Lane },
   version: CachedVersion,
   source: FillSource,
   run: Run,
   md5: string | undefined,
 ): Pour {
-  const { context, buffers } = parts;
+  const { context, lane } = parts;
   const { disk, files, keeper, stats } = context;
   const { blockBytes } = version;
   const endBlock = run.first + run.count;
@@ -58,6 +63,8 @@ export function createPour(
   let behind: WriteBehind | null = null;
   let offset = run.first * blockBytes;
   let current = run.first;
+  /** How far readers were told that bytes of `current` are there. */
+  let shownBytes = 0;
   const finished: FilledBlock[] = [];
   let reporting: Promise<void> | null = null;
   let found: string | null = null;
@@ -83,11 +90,14 @@ export function createPour(
   const listener: WriteListener = {
     progress: (block, writtenBytes) => {
       // The last block of a body with a digest is held back until the digest is known to be right.
-      if (!(digest !== null && block === endBlock - 1)) version.progress(block, writtenBytes);
+      if ((digest !== null && block === endBlock - 1) || writtenBytes <= shownBytes) return;
+      shownBytes = writtenBytes;
+      version.progress(block, writtenBytes);
     },
     whole: (block, checksum) => {
       finished.push({ block, checksum });
       current = block + 1;
+      shownBytes = 0;
       // Where a digest is to be verified, nothing counts as present before the last byte was.
       if (digest !== null) return;
       version.setPresent(block);
@@ -98,24 +108,31 @@ export function createPour(
     const block = Math.floor(offset / blockBytes);
     return { block, offset, lengthBytes: version.blockLength(block) };
   };
-  const receive = async (into: ReadInto, to: WriteBehind): Promise<void> => {
+  const receive = async (reader: IntoReader, to: WriteBehind): Promise<void> => {
+    let isReady = await reader.ready();
     while (offset < end) {
+      if (!isReady) throw new ForebayError("lake-lost", "the lake's answer ended before its length");
       const room = to.room(nextBlock);
       const block = room instanceof Promise ? await room : room;
       const from = block.receivedBytes;
-      const reading = into(block.buffer, from, block.lengthBytes);
-      const count = typeof reading === "number" ? reading : await reading;
-      if (count === 0) throw new ForebayError("lake-lost", "the lake's answer ended before its length");
-      digest?.update(block.buffer.subarray(from, from + count));
+      const count = reader.take(block.buffer, from, block.lengthBytes);
+      if (count === 0) {
+        to.spare();
+        isReady = await reader.ready();
+        continue;
+      }
+      // Whole blocks only: one that is given up half-way comes again.
+      if (from + count === block.lengthBytes) digest?.update(block.buffer.subarray(0, block.lengthBytes));
       offset += count;
       stats.bytesFilled += count;
+      lane.arrived(count);
       to.received(block, count);
     }
   };
   return {
     open: () => {
       assert(blockBytes <= limits.blockBytes, "a block fits in a buffer");
-      behind = createWriteBehind(disk, files.pin(version.fileId), buffers, listener);
+      behind = createWriteBehind(disk, files.pin(version.fileId), lane.buffers, listener);
     },
     close: () => {
       if (behind === null) return;
@@ -140,6 +157,9 @@ export function createPour(
         await behind.settle();
       }
       response.body.cancel();
+    },
+    pause: () => {
+      offset = behind?.giveUpLast() ?? offset;
     },
     finish: async () => {
       if (digest !== null && !verified) {

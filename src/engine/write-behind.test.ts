@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { createSimClock } from "../../sim/clock.ts";
 import { checksumOf } from "../flash/files.ts";
 import type { Disk } from "../io/disk.ts";
 import { createBuffers } from "./buffers.ts";
@@ -21,9 +22,10 @@ const BLOCK = 8;
 
 function setUp(countMax: number) {
   const slow = slowDisk();
-  const buffers = createBuffers(countMax, BLOCK);
+  const buffers = createBuffers(countMax, BLOCK, createSimClock());
+  const share = buffers.share();
   const told: string[] = [];
-  const behind = createWriteBehind(slow.disk, 5, buffers, {
+  const behind = createWriteBehind(slow.disk, 5, share, {
     progress: (block, bytes) => void told.push(`${block}:${bytes}`),
     whole: (block, checksum) => void told.push(`${block}=${checksum}`),
   });
@@ -39,7 +41,7 @@ function setUp(countMax: number) {
     }
     return bytes.length;
   };
-  return { ...slow, buffers, behind, told, receive };
+  return { ...slow, buffers, share, behind, told, receive };
 }
 
 const tick = async (): Promise<void> => {
@@ -76,19 +78,54 @@ describe("writing behind", () => {
   });
 
   test("without memory to spare it goes on with one block, and waits for others only with empty hands", async () => {
-    const { behind, receive, waiting, buffers } = setUp(1);
+    const { behind, receive, waiting, buffers, share } = setUp(1);
     expect(receive(bytesFrom(0, 8))).toBe(8);
     waiting[0]?.resolve();
     await tick();
     waiting[1]?.resolve();
     await behind.settle();
-    const other = buffers.takeNow();
+    const other = share.takeNow();
     const room = behind.room(() => ({ block: 1, offset: 8, lengthBytes: BLOCK }));
     expect(room).toBeInstanceOf(Promise);
-    if (other) buffers.give(other);
+    if (other) share.give(other);
     expect((await room).block).toBe(1);
     behind.close();
     expect(buffers.inUse).toBe(0);
+  });
+
+  test("a block of which nothing came holds no memory while nothing is at hand", async () => {
+    const { behind, receive, waiting, buffers } = setUp(2);
+    const next = { block: 0, offset: 0, lengthBytes: BLOCK };
+    expect(behind.room(() => next)).toMatchObject(next);
+    behind.spare();
+    expect(buffers.inUse).toBe(0);
+    receive([1]);
+    behind.spare();
+    expect(buffers.inUse).toBe(1);
+    waiting[0]?.resolve();
+    await behind.settle();
+  });
+
+  test("a block begun is given up, and received from its start again", async () => {
+    const { behind, receive, waiting, written, told, buffers } = setUp(2);
+    receive(bytesFrom(0, 11));
+    for (let i = 0; i < 3; i++) {
+      waiting[i]?.resolve();
+      await tick();
+    }
+    await behind.settle();
+    expect(buffers.inUse).toBe(1);
+    expect(behind.giveUpLast()).toBe(BLOCK);
+    expect(behind.giveUpLast()).toBeNull();
+    expect(buffers.inUse).toBe(0);
+    const room = behind.room(() => ({ block: 1, offset: BLOCK, lengthBytes: BLOCK }));
+    if (room instanceof Promise) throw new Error("there is room at once");
+    room.buffer.set(bytesFrom(8, 8));
+    behind.received(room, BLOCK);
+    waiting.at(-1)?.resolve();
+    await behind.settle();
+    expect(written.at(-1)).toEqual({ offset: BLOCK, bytes: new Uint8Array(bytesFrom(8, 8)) });
+    expect(told.at(-1)).toBe(`1=${checksumOf(new Uint8Array(bytesFrom(8, 8)))}`);
   });
 
   test("a write that fails is told to who receives and who waits, and the memory comes back", async () => {

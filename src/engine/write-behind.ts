@@ -7,7 +7,7 @@ import { assert } from "../base/assert.ts";
 import { limits } from "../base/limits.ts";
 import { checksumOf } from "../flash/files.ts";
 import type { Disk } from "../io/disk.ts";
-import type { Buffers } from "./buffers.ts";
+import type { BufferShare } from "./buffers.ts";
 
 /** A block being received. Its bytes are in `buffer[0, receivedBytes)`. */
 export interface BlockInHand {
@@ -37,6 +37,10 @@ export interface WriteBehind {
   room(next: () => Omit<BlockInHand, "buffer" | "receivedBytes">): BlockInHand | Promise<BlockInHand>;
   /** `count` more bytes are in the buffer of `block`. */
   received(block: BlockInHand, count: number): void;
+  /** Nothing is at hand for the block to receive into: unless it was begun, its memory is given back meanwhile. */
+  spare(): void;
+  /** Gives up the block that was begun and is not whole, after {@link settle}: the offset of its first byte, or null. */
+  giveUpLast(): number | null;
   /** Resolves when nothing is being written any more. Rejects with what a write failed with. */
   settle(): Promise<void>;
   /** Gives the memory back; after {@link settle}. */
@@ -46,7 +50,7 @@ export interface WriteBehind {
 export function createWriteBehind(
   disk: Pick<Disk, "write">,
   fd: number,
-  buffers: Buffers,
+  buffers: BufferShare,
   listener: WriteListener,
 ): WriteBehind {
   /** The oldest first. Of all but the last every byte was received. */
@@ -83,6 +87,10 @@ export function createWriteBehind(
     held.push(block);
     return block;
   };
+  const drop = (): void => {
+    const last = held.pop();
+    if (last !== undefined) buffers.give(last.buffer);
+  };
   const room: WriteBehind["room"] = (next) => {
     if (failure !== null) throw failure.error;
     const last = held.at(-1);
@@ -102,6 +110,16 @@ export function createWriteBehind(
         block.checksum = checksumOf(block.buffer.subarray(0, block.lengthBytes));
       }
       pump();
+    },
+    spare: () => {
+      if (held.at(-1)?.receivedBytes === 0) drop();
+    },
+    giveUpLast: () => {
+      assert(writing === null, "a block is given up while nothing is written");
+      const last = held.at(-1);
+      if (last === undefined || last.receivedBytes === last.lengthBytes) return null;
+      drop();
+      return last.offset;
     },
     settle: async () => {
       while (writing !== null) await writing;

@@ -19,6 +19,11 @@ export interface Commits {
   /** Writes all that waits now. Resolves also when that failed. */
   flush(): Promise<void>;
   readonly pendingBlocks: number;
+  /** Whether none is under way. */
+  readonly isIdle: boolean;
+  /** Resolves when none is. */
+  idle(): Promise<void>;
+  /** From now on none begins by itself. */
   stop(): void;
 }
 
@@ -84,6 +89,12 @@ export function createCommits(core: KeeperCore, committed: () => void): Commits 
     flush,
     get pendingBlocks() {
       return waiting + underWay;
+    },
+    get isIdle() {
+      return running === null && next === null;
+    },
+    idle: async () => {
+      for (let last = next ?? running; last !== null; last = next ?? running) await last.catch(() => {});
     },
     stop: () => {
       stopped = true;

@@ -15,6 +15,8 @@ export interface Ledger {
   pendingBytes: number;
   reservedBytes: number;
   retiredBytes: number;
+  /** In files of an earlier format, on their way out. */
+  leftBytes: number;
 }
 
 export type DropReason = "deleted" | "bad" | "changed" | "replaced" | "marked" | "failed";

@@ -1,7 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { createSimClock } from "../../sim/clock.ts";
 import { createSimDisk, type SimDisk } from "../../sim/disk.ts";
+import { ForebayError } from "../base/errors.ts";
 import { seededRandom } from "../base/random.ts";
+import type { Disk } from "../io/disk.ts";
 import { FILE_FOLDERS, filePath, folderPath } from "./files.ts";
 import { IDS_FILE, openIds } from "./ids.ts";
 
@@ -22,6 +24,12 @@ async function take(disk: SimDisk, count: number, indexIdMax = 0): Promise<numbe
     taken.push(id);
   }
   return taken;
+}
+
+/** What both slots say; NaN for one that is not whole. */
+function boundsOf(disk: SimDisk): number[] {
+  const bytes = disk.contents(IDS_FILE) ?? new Uint8Array();
+  return [0, 512].map((at) => Number(new TextDecoder().decode(bytes.subarray(at, at + 512)).split(" ")[0]));
 }
 
 describe("ids", () => {
@@ -54,6 +62,59 @@ describe("ids", () => {
       expect(next).toBeGreaterThan(last);
       expect(next).toBeLessThan(100);
     }
+  });
+
+  test("go on above all that was given when either slot is damaged, after any number of ids", async () => {
+    for (const offset of [0, 512]) {
+      for (let count = 1; count <= 40; count++) {
+        const disk = newDisk(SEED);
+        await take(disk, 20); // an earlier life: either slot may then hold the newest bound
+        const last = (await take(disk, count)).at(-1) ?? 0;
+        expect(disk.flipBit(IDS_FILE, offset, 1)).toBe(true);
+        const [next = 0] = await take(disk, 1);
+        expect([offset, count, next > last, next < last + 4 * RESERVED]).toEqual([offset, count, true, true]);
+      }
+    }
+  });
+
+  test("of a life that begins with a torn write go on as well, and begin with the older bound", async () => {
+    for (let count = 1; count <= 40; count++) {
+      const disk = newDisk(SEED);
+      const last = (await take(disk, count)).at(-1) ?? 0;
+      const newest = Math.max(...boundsOf(disk));
+      const written: number[] = [];
+      const torn: Disk = {
+        ...disk,
+        write: async (fd, bytes, offset) => {
+          written.push(offset / 512);
+          await disk.write(fd, bytes.fill(0xff, 0, 8), offset);
+          throw new ForebayError("flash-failed", "torn");
+        },
+      };
+      await expect(openIds(torn, 0, RESERVED)).rejects.toThrow("torn");
+      expect(written).toEqual([boundsOf(disk).findIndex(Number.isNaN)]);
+      expect(Math.max(...boundsOf(disk).filter((bound) => !Number.isNaN(bound)))).toBe(newest);
+      expect((await take(disk, 1))[0]).toBeGreaterThan(last);
+    }
+  });
+
+  test("are read from a file written before: its sums never change", async () => {
+    const disk = newDisk(SEED);
+    const slots = new Uint8Array(1024);
+    slots.set(new TextEncoder().encode("5000016 4a9f5e8d1c2b3a40\n"));
+    slots.set(new TextEncoder().encode("5000032 44187e23418a9e1a\n"), 512);
+    const fd = disk.open(IDS_FILE, "create");
+    await disk.write(fd, slots, 0);
+    disk.close(fd);
+    disk.makeFolder(folderPath(0));
+    expect((await take(disk, 1))[0]).toBe(5_000_032);
+  });
+
+  test("begin above those of any folder before when only empty folders are left", async () => {
+    const disk = newDisk(SEED);
+    disk.makeFolder(folderPath(0));
+    const floor = 1_790_000_000_000_000;
+    expect((await openIds(disk, 0, RESERVED, floor)).firstOfThisLife).toBe(floor);
   });
 
   test("are found again from files and index when both slots are lost", async () => {

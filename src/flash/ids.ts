@@ -1,12 +1,13 @@
 /**
  * Ids of versions, files and marks: increasing, never given twice, not even after a power loss or the loss of the
  * index, because descriptors, marks of visit and files of earlier lives may still bear them. A range is taken durably
- * in the file `ids` before its first id is given. The file has two slots in sectors of their own, written in turn, so
- * that a torn write costs nothing but the range it was about.
+ * in the file `ids` before its first id is given. The file has two slots in sectors of their own, written in turn,
+ * the one with the older bound first, and ids are given below both bounds: whichever slot is torn or damaged, the other
+ * one is above all that was given.
  */
 import { assert } from "../base/assert.ts";
 import type { Disk } from "../io/disk.ts";
-import { checksumOf, FILE_FOLDERS, FILES_FOLDER, folderPath } from "./files.ts";
+import { FILE_FOLDERS, FILES_FOLDER, folderPath } from "./files.ts";
 import { readSmall, writeSmall } from "./folder.ts";
 
 export const IDS_FILE = "ids";
@@ -14,6 +15,9 @@ const SLOT_BYTES = 512;
 
 /** Added to the highest id found when the file `ids` is lost: ids above it may have been given to nothing stored. */
 const LOST_JUMP = 2 ** 32;
+
+/** Below every bound. */
+const DAMAGED = Number.NEGATIVE_INFINITY;
 
 export interface IdSource {
   /** Ids below this were given in earlier lives. */
@@ -31,19 +35,19 @@ export interface IdSource {
  * removed while they ran.
  */
 export async function openIds(disk: Disk, indexIdMax: number, reserved: number, freshFloor = 1): Promise<IdSource> {
-  const stored = readSlots(disk);
-  const lost = stored === null && (indexIdMax > 0 || disk.list(FILES_FOLDER).length > 0);
-  const floor = lost
-    ? Math.max(indexIdMax, highestFile(disk)) + LOST_JUMP
-    : Math.max(indexIdMax + 1, stored ?? freshFloor);
+  const bounds = readSlots(disk);
+  const floor = firstId(disk, indexIdMax, Math.max(...bounds), freshFloor);
   let cursor = floor;
+  /** The newer bound, and the older one, which ids are given below. */
   let limit = floor;
-  let slot = 0;
+  let safeLimit = floor;
+  let slot: 0 | 1 = bounds[0] <= bounds[1] ? 0 : 1;
   let extending: Promise<void> | null = null;
   const extend = async (): Promise<void> => {
     const bound = limit + reserved;
     await writeSlot(disk, slot, bound);
-    slot = 1 - slot;
+    slot = slot === 0 ? 1 : 0;
+    safeLimit = limit;
     limit = bound;
   };
   const extendOnce = (): Promise<void> => {
@@ -52,7 +56,7 @@ export async function openIds(disk: Disk, indexIdMax: number, reserved: number, 
     });
     return extending;
   };
-  // Twice: both slots then name a bound of this life, whichever was the newer one.
+  // Twice: both slots then name a bound of this life.
   await extend();
   await extend();
   return {
@@ -61,36 +65,46 @@ export async function openIds(disk: Disk, indexIdMax: number, reserved: number, 
       return limit;
     },
     ready: async () => {
-      if (limit - cursor <= reserved / 4) {
+      if (safeLimit - cursor <= reserved / 4) {
         const more = extendOnce();
-        if (cursor < limit) more.catch(() => {});
+        if (cursor < safeLimit) more.catch(() => {});
         else await more;
       }
     },
     next: () => {
-      assert(cursor < limit, "an id was taken durably before it is given");
+      assert(cursor < safeLimit, "an id was taken durably before it is given");
       return cursor++;
     },
   };
 }
 
+/** Where a life's ids begin. `stored` is the newest bound in the file, or {@link DAMAGED}. */
+function firstId(disk: Disk, indexIdMax: number, stored: number, freshFloor: number): number {
+  if (stored !== DAMAGED) return Math.max(indexIdMax + 1, stored);
+  const lost = indexIdMax > 0 || disk.list(FILES_FOLDER).length > 0;
+  return lost ? Math.max(Math.max(indexIdMax, highestFile(disk)) + LOST_JUMP, freshFloor) : freshFloor;
+}
+
+/** Of a bound, xxHash64: part of the folder's layout, whatever blocks are checked with. */
+function sumOf(bound: string): string {
+  return Bun.hash.xxHash64(new TextEncoder().encode(bound)).toString(16).padStart(16, "0");
+}
+
 function writeSlot(disk: Disk, slot: number, bound: number): Promise<void> {
-  const text = new TextEncoder().encode(`${bound}`);
   const bytes = new Uint8Array(SLOT_BYTES);
-  bytes.set(new TextEncoder().encode(`${bound} ${checksumOf(text)}\n`));
+  bytes.set(new TextEncoder().encode(`${bound} ${sumOf(`${bound}`)}\n`));
   return writeSmall(disk, IDS_FILE, bytes, slot * SLOT_BYTES);
 }
 
-/** The bound in the file, or null when neither slot is whole. */
-function readSlots(disk: Disk): number | null {
-  const bytes = readSmall(disk, IDS_FILE);
-  if (bytes === null) return null;
-  const bounds = [0, 1].flatMap((slot) => {
+/** The bounds in both slots; {@link DAMAGED} for one that is not whole. */
+function readSlots(disk: Disk): readonly [number, number] {
+  const bytes = readSmall(disk, IDS_FILE) ?? new Uint8Array();
+  const boundIn = (slot: number): number => {
     const part = bytes.subarray(slot * SLOT_BYTES, (slot + 1) * SLOT_BYTES);
     const [bound = "", sum] = (new TextDecoder().decode(part).split("\n")[0] ?? "").split(" ");
-    return checksumOf(new TextEncoder().encode(bound)) === sum ? [Number(bound)] : [];
-  });
-  return bounds.length === 0 ? null : Math.max(...bounds);
+    return sumOf(bound) === sum ? Number(bound) : DAMAGED;
+  };
+  return [boundIn(0), boundIn(1)];
 }
 
 /** Only when `ids` was lost: reads the names of all files. */

@@ -7,7 +7,7 @@ import { TEXTS_SCHEMA } from "./texts.ts";
 export const INDEX_APPLICATION = 0x46626179;
 
 /** The schema written here. Raise it together with a step in {@link UPGRADES}. */
-export const INDEX_FORMAT = 2;
+export const INDEX_FORMAT = 3;
 
 const VERSIONS_SCHEMA = `
   CREATE TABLE versions (
@@ -18,6 +18,21 @@ const VERSIONS_SCHEMA = `
   INSERT INTO meta VALUES ('storedBytes', 0), ('versions', 0), ('scrubbed', 0);
 `;
 
+/**
+ * The cache starts cold, its marks stay. The sweep removes the files; until then `left` says what they take (see
+ * `IndexTotals` in `index.ts`).
+ */
+const START_COLD = `
+  CREATE TEMP TABLE stored AS SELECT coalesce(sum(value), 0) AS bytes FROM meta WHERE name IN ('storedBytes', 'left');
+  DROP TABLE versions;
+  DROP TABLE checksums;
+  DROP TABLE IF EXISTS texts;
+  DELETE FROM meta;
+  ${VERSIONS_SCHEMA}
+  INSERT INTO meta SELECT 'left', bytes FROM temp.stored;
+  DROP TABLE temp.stored;
+`;
+
 const SCHEMA = `
   CREATE TABLE marks (id INTEGER PRIMARY KEY, scope TEXT NOT NULL, expires_wall_ms INTEGER NOT NULL);
   CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -26,8 +41,10 @@ const SCHEMA = `
 
 /** Step n brings an index of format n + 1 to format n + 2. */
 const UPGRADES: readonly ((db: Database) => void)[] = [
-  // Format 2 takes headers apart into shared texts. The cache starts cold; the sweep removes the files.
-  (db) => db.run(`DROP TABLE versions; DROP TABLE checksums; DELETE FROM meta; ${VERSIONS_SCHEMA}`),
+  // Format 2 takes headers apart into shared texts.
+  (db) => db.run(START_COLD),
+  // Format 3 checks blocks with XXH3 instead of xxHash64.
+  (db) => db.run(START_COLD),
 ];
 
 /** Makes sure that `db` has the current schema. Throws `config` for a newer one; SQLite's own errors pass. */

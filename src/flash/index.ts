@@ -55,8 +55,9 @@ export interface IndexChanges {
   mark(mark: StoredMark, expiresWallMs: number): void;
   unmark(id: number): void;
   scrubbed(id: number): void;
-  /** See {@link IndexTotals}. */
+  /** See {@link IndexTotals}, as for the next one. */
   swept(nextLife: number): void;
+  left(bytes: number): void;
 }
 
 /**
@@ -90,6 +91,8 @@ export interface IndexTotals {
   readonly scrubbed: number;
   /** A life whose ids begin here finds no file without a version. */
   readonly swept: number;
+  /** Bytes in files of an earlier format that the sweep has not removed yet. */
+  readonly left: number;
 }
 
 /** What differs between the real index and a simulated one. */
@@ -147,6 +150,7 @@ function buildIndex(connection: Connection, host: IndexHost, guard: <T>(run: () 
     storedBytes: meta("storedBytes"),
     scrubbed: meta("scrubbed"),
     swept: meta("swept"),
+    left: meta("left"),
   };
   let full = false;
   db.run("PRAGMA synchronous = NORMAL");
@@ -159,6 +163,7 @@ function buildIndex(connection: Connection, host: IndexHost, guard: <T>(run: () 
     delta.storedBytes = 0;
     delta.scrubbed = null;
     delta.swept = null;
+    delta.left = null;
     db.run("BEGIN IMMEDIATE");
   };
   const saveTotals = (): IndexTotals => {
@@ -167,12 +172,14 @@ function buildIndex(connection: Connection, host: IndexHost, guard: <T>(run: () 
       storedBytes: totals.storedBytes + delta.storedBytes,
       scrubbed: delta.scrubbed ?? totals.scrubbed,
       swept: delta.swept ?? totals.swept,
+      left: delta.left ?? totals.left,
     };
     assert(next.versions >= 0 && next.storedBytes >= 0, "the index's sums are never negative");
     if (delta.versions !== 0) writeMeta.run(next.versions, "versions");
     if (delta.storedBytes !== 0) writeMeta.run(next.storedBytes, "storedBytes");
     if (delta.scrubbed !== null) writeMeta.run(next.scrubbed, "scrubbed");
     if (delta.swept !== null) writeMeta.run(next.swept, "swept");
+    if (delta.left !== null) writeMeta.run(next.left, "left");
     return next;
   };
 
@@ -220,6 +227,7 @@ interface Delta {
   storedBytes: number;
   scrubbed: number | null;
   swept: number | null;
+  left: number | null;
 }
 
 interface Changing {
@@ -232,7 +240,7 @@ interface Changing {
 
 /** The statements of {@link IndexChanges}. */
 function createChanges(connection: Connection): Changing {
-  const delta: Delta = { versions: 0, storedBytes: 0, scrubbed: null, swept: null };
+  const delta: Delta = { versions: 0, storedBytes: 0, scrubbed: null, swept: null, left: null };
   const insert = connection.prepare<
     null,
     [number, string, string, number, number, number, string | null, Uint8Array | null, string]
@@ -293,6 +301,9 @@ function createChanges(connection: Connection): Changing {
     },
     swept: (nextLife) => {
       delta.swept = nextLife;
+    },
+    left: (bytes) => {
+      delta.left = bytes;
     },
   };
   return { changes, delta, ended: texts.ended };

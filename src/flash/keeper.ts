@@ -52,7 +52,7 @@ export async function createFlashKeeper(options: FlashKeeperOptions): Promise<Lo
   const index = watchIndex(options.openIndex(), health.failForGood);
   try {
     const ids = await openIds(disk, index.maxId(), bounds.idsReserved, Math.floor(clock.wallMs()) * 1000);
-    const ledger = { pendingBytes: 0, reservedBytes: 0, retiredBytes: 0 };
+    const ledger = { pendingBytes: 0, reservedBytes: 0, retiredBytes: 0, leftBytes: index.totals().left };
     const { releaseWaitMsMax } = bounds;
     const retirement = createRetirement({ disk, clock, ledger, releaseWaitMsMax, failed: health.fail });
     const versions = createVersions(index);
@@ -83,7 +83,7 @@ function assemble(core: KeeperCore, ids: IdSource, options: FlashKeeperOptions):
 
 function start(parts: Parts): LocalFlashKeeper {
   const { core, ids, leases, commits, space, blocks, marks, publisher, scrub } = parts;
-  const { clock, health, index, retirement, bounds, counts, versions } = core;
+  const { clock, health, retirement, bounds, counts, versions } = core;
   let stopped = false;
   let timer: Timer | null = null;
 
@@ -206,10 +206,12 @@ function start(parts: Parts): LocalFlashKeeper {
       scrub.stop();
       space.stop();
       leases.stop();
+      marks.stop();
+      await Promise.all([space.idle(), marks.idle()]);
       await commits.flush().catch(() => {});
-      await sweep.note().catch(() => {});
       commits.stop();
-      index.close();
+      await commits.idle();
+      await sweep.end(() => space.isIdle && marks.isIdle && commits.isIdle);
     },
   };
 }

@@ -26,6 +26,12 @@ export interface Marks {
   covers(key: string): boolean;
   /** Ends marks that are too old, and goes on with what could not be forgotten before. */
   lapse(): void;
+  /** Forgets no further: what is left of a scope is for the next life, for its mark stands. */
+  stop(): void;
+  /** Whether nothing is being forgotten. */
+  readonly isIdle: boolean;
+  /** Resolves when nothing is. */
+  idle(): Promise<void>;
   readonly size: number;
 }
 
@@ -78,8 +84,14 @@ export function createMarks(core: KeeperCore, ids: IdSource, host: MarksHost): M
   const { index, clock, bounds } = core;
   const marks = new Map<number, Mark>();
   const covered = new Map<string, number>();
+  const underWay = new Set<Promise<void>>();
   let waiting: Waiting[] = [];
+  let stopped = false;
 
+  const follow = (task: Promise<void>): void => {
+    underWay.add(task);
+    void task.finally(() => underWay.delete(task));
+  };
   const add = (id: number, scope: string): Mark => {
     const mark = { id, scope, lapsesAtMs: clock.monotonicMs() + bounds.changeMarkTtlMs, settling: false };
     marks.set(id, mark);
@@ -134,8 +146,12 @@ export function createMarks(core: KeeperCore, ids: IdSource, host: MarksHost): M
       }
     }
   };
-  /** Nothing of this need be durable: as long as the mark is, the next life forgets the scope. */
-  const forget = async (scope: string): Promise<void> => {
+  /**
+   * Nothing of this need be durable: as long as the mark is, the next life forgets the scope. False: this life ends
+   * before all of it was forgotten.
+   */
+  const forget = async (scope: string): Promise<boolean> => {
+    if (stopped) return false;
     forgetUncommitted(scope);
     for (;;) {
       const page = index.change(false, (changes) => forgetPage(changes, scope));
@@ -143,16 +159,17 @@ export function createMarks(core: KeeperCore, ids: IdSource, host: MarksHost): M
       if (page.gone.length > 0) host.changed();
       if (!page.more) break;
       await clock.sleep(0);
+      if (stopped) return false;
     }
     forgetActive(scope);
     host.changed();
+    return true;
   };
   const settle = async (mark: Mark): Promise<void> => {
     if (mark.settling) return;
     mark.settling = true;
     try {
-      await forget(mark.scope);
-      unmark(mark);
+      if (await forget(mark.scope)) unmark(mark);
     } catch (error) {
       // The mark stands, and this is tried again.
       mark.lapsesAtMs = clock.monotonicMs();
@@ -179,20 +196,20 @@ export function createMarks(core: KeeperCore, ids: IdSource, host: MarksHost): M
     try {
       for (let mark = earlier[0]; mark !== undefined; mark = earlier[0]) {
         // The mark itself stays until it lapses: the lake may still be at work on the change.
-        await forget(mark.scope);
+        if (!(await forget(mark.scope))) return;
         earlier.shift();
       }
       host.earlierForgotten();
-      forgetting = false;
     } catch (error) {
       core.log("warn", "what earlier changes cover could not be forgotten yet", {
         cause: asForebayError(error).message,
       });
+    } finally {
       forgetting = false;
     }
   };
   if (earlier.length === 0) host.earlierForgotten();
-  else void forgetEarlier();
+  else follow(forgetEarlier());
 
   return {
     mark: async (scope) => {
@@ -206,18 +223,27 @@ export function createMarks(core: KeeperCore, ids: IdSource, host: MarksHost): M
     end: (id, happened) => {
       const mark = marks.get(id);
       if (mark === undefined) return false;
-      if (happened) void settle(mark);
+      if (happened) follow(settle(mark));
       else if (!mark.settling) unmark(mark);
       return true;
     },
     covers,
     lapse: () => {
-      if (earlier.length > 0) void forgetEarlier();
+      if (earlier.length > 0) follow(forgetEarlier());
       for (const mark of [...marks.values()]) {
         if (mark.lapsesAtMs > clock.monotonicMs() || mark.settling) continue;
         core.log("warn", "a change was announced and never ended: its mark lapsed", { scope: mark.scope });
-        void settle(mark);
+        follow(settle(mark));
       }
+    },
+    stop: () => {
+      stopped = true;
+    },
+    get isIdle() {
+      return underWay.size === 0;
+    },
+    idle: async () => {
+      while (underWay.size > 0) await Promise.allSettled(underWay);
     },
     get size() {
       return marks.size;

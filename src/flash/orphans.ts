@@ -7,7 +7,7 @@
  */
 import { asForebayError, hasCode } from "../base/errors.ts";
 import type { KeeperCore } from "./core.ts";
-import { FILE_FOLDERS, folderPath } from "./files.ts";
+import { allocatedBytes, FILE_FOLDERS, folderPath } from "./files.ts";
 import type { IdSource } from "./ids.ts";
 
 const STEP_FILES = 256;
@@ -19,47 +19,92 @@ export interface Sweep {
   readonly isDue: boolean;
   /** Removes every file of an earlier life that is unknown to the index. */
   run(): Promise<void>;
-  /** After the last commit of a life: notes that it left no file without a version, if that is so. */
-  note(): Promise<void>;
+  /**
+   * After the last commit of a life: notes that it left no file without a version, if that is so, and closes the index
+   * before anybody can change it again. `isIdle` says whether nothing that forgets versions is under way.
+   */
+  end(isIdle: () => boolean): Promise<void>;
 }
 
 /** `isStopped` ends a sweep early. */
 export function createSweep(core: KeeperCore, ids: IdSource, isStopped: () => boolean): Sweep {
-  const { disk, index, clock, health } = core;
+  const { disk, index, clock, health, retirement, versions } = core;
   let isDue = index.totals().swept !== ids.firstOfThisLife;
 
   const sweepSome = (path: string, names: readonly string[]): boolean => {
+    const removed: number[] = [];
+    let bytes = 0;
     for (const name of names) {
-      if (isStopped() || !health.state().ok) return false;
+      if (isStopped() || !health.state().ok) break;
       const id = /^\d+$/.test(name) ? Number(name) : Number.POSITIVE_INFINITY;
-      if (id < ids.firstOfThisLife && !index.has(id)) removeOne(core, `${path}/${name}`);
+      if (id >= ids.firstOfThisLife || index.has(id)) continue;
+      // Read only where it is asked for: it costs as much as the removal.
+      if (core.ledger.leftBytes > 0) bytes += allocatedBytes(disk.sizeOf(`${path}/${name}`) ?? 0);
+      removeOne(core, `${path}/${name}`);
+      removed.push(id);
     }
-    return true;
+    // A server may still hold what it was filling when the last life ended.
+    retirement.announce(removed);
+    if (bytes > 0) setLeft(core, Math.max(0, core.ledger.leftBytes - bytes));
+    return !isStopped() && health.state().ok;
   };
+  /** Whether it came to its end. */
+  const sweepAll = async (): Promise<boolean> => {
+    for (let folder = 0; folder < FILE_FOLDERS; folder++) {
+      const path = folderPath(folder);
+      const names = disk.list(path);
+      for (let at = 0; at < names.length; at += STEP_FILES) {
+        const startMs = clock.monotonicMs();
+        if (!sweepSome(path, names.slice(at, at + STEP_FILES))) return false;
+        await clock.sleep(Math.max(1, (clock.monotonicMs() - startMs) * REST));
+      }
+    }
+    return !isStopped();
+  };
+  /** Whatever failed, or waits for room, may have left a file behind. */
+  const isClean = (): boolean =>
+    !isDue && health.failures === 0 && retirement.queued === 0 && [...versions.all()].every(({ inIndex }) => inIndex);
   return {
     get isDue() {
       return isDue;
     },
     run: async () => {
-      for (let folder = 0; folder < FILE_FOLDERS; folder++) {
-        const path = folderPath(folder);
-        const names = disk.list(path);
-        for (let at = 0; at < names.length; at += STEP_FILES) {
-          const startMs = clock.monotonicMs();
-          if (!sweepSome(path, names.slice(at, at + STEP_FILES))) return;
-          await clock.sleep(Math.max(1, (clock.monotonicMs() - startMs) * REST));
-        }
+      try {
+        if (!(await sweepAll())) return;
+        isDue = false;
+        setLeft(core, 0);
+      } finally {
+        // What it could not remove is left to the file system's own free space: this life does not try again.
+        core.ledger.leftBytes = 0;
       }
-      isDue = false;
     },
-    note: async () => {
-      // Whatever failed, or waits for room, may have left a file behind.
-      if (isDue || health.failures > 0 || core.retirement.queued > 0) return;
-      for (const version of core.versions.all()) if (!version.inIndex) return;
-      await disk.syncAll(); // what was unlinked stays so
-      index.change(false, (changes) => changes.swept(ids.firstOfNextLife));
+    end: async (isIdle) => {
+      try {
+        if (!isClean() || !isIdle()) return;
+        const { unlinked } = retirement;
+        await disk.syncAll(); // what was unlinked stays so
+        // Calls that were under way when the life ended go on meanwhile.
+        if (!isClean() || !isIdle() || retirement.unlinked !== unlinked) return;
+        index.change(false, (changes) => changes.swept(ids.firstOfNextLife));
+      } catch (error) {
+        core.log("warn", "it could not be noted that the life ended in order", {
+          cause: asForebayError(error).message,
+        });
+      } finally {
+        index.close();
+      }
     },
   };
+}
+
+function setLeft(core: KeeperCore, bytes: number): void {
+  core.ledger.leftBytes = bytes;
+  try {
+    if (core.index.totals().left !== bytes) core.index.change(false, (changes) => changes.left(bytes));
+  } catch (error) {
+    // The next life then takes a little more for granted than there is.
+    if (!hasCode(error, "flash-full")) throw error;
+  }
 }
 
 function removeOne(core: KeeperCore, path: string): void {

@@ -112,6 +112,27 @@ describe("a server's descriptors", () => {
     expect(disk.openDescriptors).toBe(0);
   });
 
+  test("are not kept past the end of a keeper: idle ones close at once, others with their last user", () => {
+    const { disk, pool } = files(10);
+    pool.pin(1);
+    pool.unpin(1);
+    const two = pool.pin(2);
+    disk.unlink(filePath(2));
+    pool.pin(3);
+    pool.forgetAll();
+    expect(pool.openCount).toBe(2);
+    expect(pool.pin(2)).toBe(two); // whoever is at it goes on
+    pool.unpin(2);
+    expect(pool.openCount).toBe(2);
+    pool.unpin(2);
+    pool.unpin(3);
+    expect(disk.openDescriptors).toBe(0);
+    expect(() => pool.pin(2)).toThrow(/no such file/);
+    pool.pin(3);
+    pool.unpin(3);
+    expect(pool.openCount).toBe(1);
+  });
+
   test("serve from a file system that became read-only", () => {
     const { disk, pool } = files(10);
     disk.faults.readOnly = true;

@@ -18,6 +18,11 @@ export interface ReadFiles {
   unpin(fileId: number): void;
   /** These files were unlinked: resolves when no descriptor of them is open. New pins find them gone. */
   release(fileIds: readonly number[]): Promise<void>;
+  /**
+   * Any file may have been unlinked unheard (by a keeper that has just started): closes what is idle now, and what is
+   * in use when its last user lets go.
+   */
+  forgetAll(): void;
   /** Closes what is idle; the rest when its last user lets go. */
   close(): void;
   readonly openCount: number;
@@ -30,6 +35,8 @@ interface OpenFile {
   used: boolean;
   /** The file was unlinked: nobody new gets this descriptor. */
   released: boolean;
+  /** It may have been unlinked: not kept for later. */
+  doubtful: boolean;
   waiting: (() => void)[];
 }
 
@@ -102,6 +109,9 @@ export function createReadFiles(disk: Disk, openFilesMax: number): ReadFiles {
     }
     return new Promise((resolve) => file.waiting.push(resolve));
   };
+  const shutIdle = (): void => {
+    for (const [fileId, file] of [...files]) if (file.users === 0) shut(fileId, file);
+  };
   return {
     pin: (fileId) => {
       if (closed) throw new ForebayError("closed", "the files were closed");
@@ -112,7 +122,7 @@ export function createReadFiles(disk: Disk, openFilesMax: number): ReadFiles {
         known.used = true;
         return known.fd;
       }
-      const file: OpenFile = { fd: open(fileId), users: 1, used: false, released: false, waiting: [] };
+      const file: OpenFile = { fd: open(fileId), users: 1, used: false, released: false, doubtful: false, waiting: [] };
       files.set(fileId, file);
       trim();
       return file.fd;
@@ -122,15 +132,19 @@ export function createReadFiles(disk: Disk, openFilesMax: number): ReadFiles {
       assert(file !== undefined && file.users > 0, "only what is pinned is unpinned");
       file.users--;
       if (file.users > 0) return;
-      if (file.released || closed) shut(fileId, file);
+      if (file.released || file.doubtful || closed) shut(fileId, file);
       else trim();
     },
     release: async (fileIds) => {
       await Promise.all(fileIds.map(release));
     },
+    forgetAll: () => {
+      shutIdle();
+      for (const file of files.values()) file.doubtful = true;
+    },
     close: () => {
       closed = true;
-      for (const [fileId, file] of [...files]) if (file.users === 0) shut(fileId, file);
+      shutIdle();
     },
     get openCount() {
       return files.size;

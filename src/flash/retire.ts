@@ -25,6 +25,10 @@ export interface Retirement {
   /** Takes all queued ones: the caller makes their forgetting durable, then calls {@link unlink}. */
   take(): Retired[];
   unlink(retired: readonly Retired[]): void;
+  /** How many files were unlinked here. */
+  readonly unlinked: number;
+  /** Others unlinked these: the servers let go of them. */
+  announce(fileIds: readonly number[]): void;
   /** Resolves when the bytes of some unlinked files were let go of. */
   nextRelease(): Promise<void>;
   /** Whether some unlinked files are still held. */
@@ -53,6 +57,7 @@ export function createRetirement(parts: {
   let queue: Retired[] = [];
   let waiting: (() => void)[] = [];
   let late = 0;
+  let unlinked = 0;
 
   const done = (release: Release): void => {
     if (!releases.delete(release)) return;
@@ -67,6 +72,7 @@ export function createRetirement(parts: {
     if (release.holders.size === 0) done(release);
   };
   const remove = (fileId: number): void => {
+    unlinked++;
     try {
       disk.unlink(filePath(fileId));
     } catch (error) {
@@ -116,6 +122,12 @@ export function createRetirement(parts: {
       const bytes = retired.reduce((sum, r) => sum + r.bytes, 0);
       if (fileIds.length > 0) announce(fileIds, bytes);
       else ledger.retiredBytes -= bytes;
+    },
+    get unlinked() {
+      return unlinked;
+    },
+    announce: (fileIds) => {
+      if (fileIds.length > 0) announce(fileIds, 0);
     },
     nextRelease: () =>
       new Promise((resolve) => {

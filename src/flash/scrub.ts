@@ -74,17 +74,20 @@ export function createScrub(
       if (++steps % NOTE_STEPS === 0) note();
       return 0;
     }
-    place.block = last.block + 1;
-    if (sums.length < limits.scrubStepBlocksMax) finishVersion(id);
     for (const { block, checksum } of sums) {
       stepBytes += blockCost(version, block);
       const why = await whatIsWrong(core, version, block, checksum, dropCached);
       if (stopped) return 0;
       counts.scrubbedBlocks++;
-      if (why === null) continue;
-      if (await confirmBad(version, block, why)) finishVersion(id);
-      break;
+      if (why !== null) {
+        const dealtWith = await confirmBad(version, block, why);
+        if (stopped) return 0;
+        if (dealtWith) finishVersion(id);
+        break;
+      }
+      place.block = block + 1;
     }
+    if (place.block > last.block && sums.length < limits.scrubStepBlocksMax) finishVersion(id);
     if (++steps % NOTE_STEPS === 0) note();
     return sums.length;
   };

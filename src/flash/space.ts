@@ -34,7 +34,9 @@ export interface Space {
   granted(bytes: number): void;
   /** Looks whether the high-water mark is passed, and evicts in the background if so. */
   review(): void;
-  /** Resolves when no eviction is under way. */
+  /** Whether no eviction in the background is under way. */
+  readonly isIdle: boolean;
+  /** Resolves when none is. */
   idle(): Promise<void>;
   stop(): void;
 }
@@ -61,9 +63,12 @@ export function createSpace(
       return active === null || (active.claims.size === 0 && active.pins === 0);
     },
   });
+  /** Taken as yet, and on its way out: nothing need be evicted for it. */
+  const leaving = (): number => ledger.retiredBytes + ledger.leftBytes;
   const used = (): number => {
     const { storedBytes, versions } = index.totals();
-    return storedBytes + versions * INDEX_ROW_BYTES + ledger.pendingBytes + ledger.reservedBytes + ledger.retiredBytes;
+    const { pendingBytes, reservedBytes } = ledger;
+    return storedBytes + versions * INDEX_ROW_BYTES + pendingBytes + reservedBytes + leaving();
   };
   const room = (bytes: number): number => Math.min(boundBytes - used(), free.room(bytes));
   /** One step of eviction: durable forgetting, then unlinking. How many versions went, and how many were passed. */
@@ -100,7 +105,7 @@ export function createSpace(
   };
   const makeRoom = async (bytes: number): Promise<boolean> => {
     if (bytes > boundBytes) return false;
-    const lacking = (): number => bytes - room(bytes) - ledger.retiredBytes;
+    const lacking = (): number => bytes - room(bytes) - leaving();
     if (!(await evictUntil(lacking))) {
       await parts.flush();
       if (!(await evictUntil(lacking))) return false;
@@ -114,8 +119,7 @@ export function createSpace(
     return room(bytes) >= bytes;
   };
   /** How far the marks are passed, what is on its way out not counted. */
-  const excess = (markBytes: number): number =>
-    Math.max(used() - ledger.retiredBytes - markBytes, -free.room(0) - ledger.retiredBytes, 0);
+  const excess = (markBytes: number): number => Math.max(used() - leaving() - markBytes, -free.room(0) - leaving(), 0);
   const review = (): void => {
     if (background !== null || stopped || excess(highBytes) === 0) return;
     background = evictUntil(() => excess(lowBytes))
@@ -134,6 +138,9 @@ export function createSpace(
     makeRoom,
     granted: free.granted,
     review,
+    get isIdle() {
+      return background === null;
+    },
     idle: async () => {
       while (background !== null) await background;
     },

@@ -54,7 +54,45 @@ describe("headers taken apart", () => {
   });
 });
 
+describe("what many blobs share", () => {
+  const common = ["Content-Type", "text/plain", "x-ms-version", "2025-01-05", "Server", "s"];
+  const date = (n: number): string => new Date(1e12 + n * 1e6).toUTCString();
+  const own = ["x-ms-immutability-policy-until-date", "x-ms-or-policy_rule", "x-ms-expiry-time", "Via", "x-azure-ref"];
+
+  test("is one shape, whatever else their headers say", () => {
+    const shapes = new Set<string>();
+    for (let n = 0; n < 100; n++) {
+      const headers = [...common, ...own.flatMap((name) => [name, date(n)]), "a-header-of-tomorrow", `${n}`];
+      const { shape, values } = shapeOf(headers, '"e"');
+      shapes.add(shape);
+      expect(values).toEqual([...own.map(() => date(n)), `${n}`]);
+    }
+    expect(shapes.size).toBe(1);
+  });
+});
+
 describe("texts of an index", () => {
+  test("are bounded by what they take, and so is what a reader remembers", () =>
+    withFile((file) => {
+      const index = openFlashIndex(file, () => {});
+      const name = "n".repeat(4_000);
+      const count = Math.ceil(limits.indexTextsLengthMax / name.length) + 20;
+      index.change(false, (changes) => {
+        for (let n = 1; n <= count; n++) changes.insert(version(n, [`${name}${n}`, "v"]));
+      });
+      const total = textsIn(file).reduce((sum, text) => sum + text.length, 0);
+      expect(total).toBeLessThanOrEqual(limits.indexTextsLengthMax);
+      expect(total).toBeGreaterThan(limits.indexTextsLengthMax * 0.9);
+      const reader = openIndexReader(file, realClock);
+      // Twice: the second time some are remembered, and others were forgotten.
+      for (let n = 1; n <= 2 * count; n++) {
+        const id = ((n - 1) % count) + 1;
+        expect(reader.lookup(`k${id}`)?.variants[0]?.headers).toEqual([`${name}${id}`, "v"]);
+      }
+      reader.close();
+      index.close();
+    }));
+
   test("stand once, and a bounded number of them; beyond it rows hold their own", () =>
     withFile((file) => {
       const index = openFlashIndex(file, () => {});
@@ -106,29 +144,39 @@ describe("texts of an index", () => {
     }));
 });
 
-test("an index of the first format starts cold and keeps its marks", () =>
-  withFile((file) => {
-    const db = new Database(file, { create: true });
-    db.run(`
-      CREATE TABLE versions (
-        id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, etag TEXT NOT NULL, size INTEGER NOT NULL,
-        block INTEGER NOT NULL, stored INTEGER NOT NULL, spans TEXT, present BLOB, variants TEXT NOT NULL);
-      CREATE TABLE checksums (version INTEGER, block INTEGER, sum BLOB NOT NULL, PRIMARY KEY (version, block)) WITHOUT ROWID;
-      CREATE TABLE marks (id INTEGER PRIMARY KEY, scope TEXT NOT NULL, expires_wall_ms INTEGER NOT NULL);
-      CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-      INSERT INTO meta VALUES ('storedBytes', 4096), ('versions', 1), ('scrubbed', 7);
-      INSERT INTO versions VALUES (7, 'k', '"e"', 10, 4096, 4096, NULL, NULL, '[]');
-      INSERT INTO marks VALUES (9, 'a/c/', 1);
-      PRAGMA application_id = 0x46626179;
-      PRAGMA user_version = 1;
-    `);
-    db.close();
-    const index = openFlashIndex(file, () => {});
-    expect(index.get("k")).toBeNull();
-    expect(index.totals()).toEqual({ versions: 0, storedBytes: 0, scrubbed: 0, swept: 0 });
-    expect(index.marks()).toEqual([{ id: 9, scope: "a/c/" }]);
-    index.close();
-    const again = openFlashIndex(file, () => {});
-    expect(again.totals().versions).toBe(0);
-    again.close();
-  }));
+const TABLES = `
+  CREATE TABLE versions (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, etag TEXT NOT NULL, size INTEGER NOT NULL,
+    block INTEGER NOT NULL, stored INTEGER NOT NULL, spans TEXT, present BLOB, variants TEXT NOT NULL);
+  CREATE TABLE checksums (version INTEGER, block INTEGER, sum BLOB NOT NULL, PRIMARY KEY (version, block)) WITHOUT ROWID;
+  CREATE TABLE marks (id INTEGER PRIMARY KEY, scope TEXT NOT NULL, expires_wall_ms INTEGER NOT NULL);
+  CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+  INSERT INTO meta VALUES ('storedBytes', 4096), ('versions', 1), ('scrubbed', 7);
+  INSERT INTO versions VALUES (7, 'k', '"e"', 10, 4096, 4096, NULL, NULL, '[]');
+  INSERT INTO marks VALUES (9, 'a/c/', 1);
+  PRAGMA application_id = 0x46626179;
+`;
+const OLD_FORMATS = [
+  { format: 1, more: "" },
+  { format: 2, more: "CREATE TABLE texts (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);" },
+];
+
+for (const { format, more } of OLD_FORMATS) {
+  test(`an index of format ${format} starts cold, keeps its marks and knows what its files take`, () =>
+    withFile((file) => {
+      const db = new Database(file, { create: true });
+      db.run(`${TABLES} ${more} PRAGMA user_version = ${format};`);
+      db.close();
+      for (let open = 0; open < 2; open++) {
+        const index = openFlashIndex(file, () => {});
+        expect(index.get("k")).toBeNull();
+        expect(index.totals()).toEqual({ versions: 0, storedBytes: 0, scrubbed: 0, swept: 0, left: 4096 });
+        expect(index.marks()).toEqual([{ id: 9, scope: "a/c/" }]);
+        index.close();
+      }
+      const index = openFlashIndex(file, () => {});
+      index.change(false, (changes) => changes.insert(version(8, ["a", "b"])));
+      expect(index.get("k8")?.variants[0]?.headers).toEqual(["a", "b"]);
+      index.close();
+    }));
+}

@@ -31,19 +31,31 @@ export interface TextWriter {
 /** Longer ones stay in their rows. */
 const TEXT_LENGTH_MAX = 4096;
 
+/** What a shape takes in memory compared with its text, about. */
+const SHAPE_COST = 3;
+
 export const TEXTS_SCHEMA = "CREATE TABLE texts (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);";
 
-/** Remembers what it has read: the bound of the table is its bound. */
+/** Remembers what it has read, up to a bound, and then starts anew. */
 export function createTexts(connection: Connection): Texts {
   const read = connection.prepare<{ text: string }, [number]>("SELECT text FROM texts WHERE id = ?");
   const texts = new Map<number, string>();
   const shapes = new Map<number, HeaderShape>();
+  let remembered = 0;
+  const remember = (length: number): void => {
+    remembered += length;
+    if (remembered <= limits.indexTextsRememberedMax) return;
+    texts.clear();
+    shapes.clear();
+    remembered = length;
+  };
   const text = (ref: TextRef): string => {
     if (typeof ref === "string") return ref;
     const known = texts.get(ref);
     if (known !== undefined) return known;
     const found = read.get(ref)?.text;
     if (found === undefined) throw new SyntaxError("a row names a text that is not there");
+    remember(found.length);
     texts.set(ref, found);
     return found;
   };
@@ -53,7 +65,9 @@ export function createTexts(connection: Connection): Texts {
       if (typeof ref === "string") return JSON.parse(ref) as HeaderShape;
       const known = shapes.get(ref);
       if (known !== undefined) return known;
-      const shape = JSON.parse(text(ref)) as HeaderShape;
+      const source = text(ref);
+      const shape = JSON.parse(source) as HeaderShape;
+      remember(source.length * SHAPE_COST);
       shapes.set(ref, shape);
       return shape;
     },
@@ -64,8 +78,15 @@ export function createTextWriter(connection: Connection): TextWriter {
   const find = connection.prepare<{ id: number }, [string]>("SELECT id FROM texts WHERE text = ?");
   const insert = connection.prepare<{ id: number }, [string]>("INSERT INTO texts (text) VALUES (?) RETURNING id");
   const known = new Map<string, number>();
-  let count = connection.prepare<{ n: number }, []>("SELECT count(*) AS n FROM texts").get()?.n ?? 0;
+  const sums = connection.prepare<{ count: number; length: number }, []>(
+    "SELECT count(*) AS count, coalesce(sum(length(text)), 0) AS length FROM texts",
+  );
+  let { count, length } = sums.get() ?? { count: 0, length: 0 };
   let added: string[] = [];
+  const hasRoom = (text: string): boolean =>
+    text.length <= TEXT_LENGTH_MAX &&
+    count < limits.indexTextsMax &&
+    length + text.length <= limits.indexTextsLengthMax;
   return {
     ref: (text) => {
       const id = known.get(text) ?? find.get(text)?.id;
@@ -73,17 +94,21 @@ export function createTextWriter(connection: Connection): TextWriter {
         known.set(text, id);
         return id;
       }
-      if (count >= limits.indexTextsMax || text.length > TEXT_LENGTH_MAX) return text;
+      if (!hasRoom(text)) return text;
       const made = insert.get(text)?.id;
       if (made === undefined) return text;
       known.set(text, made);
       added.push(text);
       count++;
+      length += text.length;
       return made;
     },
     ended: (kept) => {
       if (!kept) {
-        for (const text of added) known.delete(text);
+        for (const text of added) {
+          known.delete(text);
+          length -= text.length;
+        }
         count -= added.length;
       }
       added = [];
@@ -91,19 +116,45 @@ export function createTextWriter(connection: Connection): TextWriter {
   };
 }
 
-/** Headers whose values differ from blob to blob; metadata, too. */
-const OWN: ReadonlySet<string> = new Set([
-  "etag",
-  "last-modified",
-  "content-disposition",
-  "content-md5",
-  "x-ms-blob-content-md5",
-  "x-ms-content-crc64",
-  "x-ms-creation-time",
-  "x-ms-version-id",
-  "x-ms-last-access-time",
-  "x-ms-access-tier-change-time",
-  "x-ms-tag-count",
+/** Headers with few different values over all blobs. The value of any other one counts as its blob's own. */
+const SHARED: ReadonlySet<string> = new Set([
+  "accept-ranges",
+  "access-control-allow-credentials",
+  "access-control-allow-headers",
+  "access-control-allow-methods",
+  "access-control-allow-origin",
+  "access-control-expose-headers",
+  "access-control-max-age",
+  "cache-control",
+  "content-encoding",
+  "content-language",
+  "content-type",
+  "server",
+  "strict-transport-security",
+  "timing-allow-origin",
+  "vary",
+  "x-content-type-options",
+  "x-ms-access-tier",
+  "x-ms-access-tier-inferred",
+  "x-ms-archive-status",
+  "x-ms-blob-sealed",
+  "x-ms-blob-type",
+  "x-ms-encryption-key-sha256",
+  "x-ms-encryption-scope",
+  "x-ms-group",
+  "x-ms-immutability-policy-mode",
+  "x-ms-incremental-copy",
+  "x-ms-is-current-version",
+  "x-ms-lease-duration",
+  "x-ms-lease-state",
+  "x-ms-lease-status",
+  "x-ms-legal-hold",
+  "x-ms-owner",
+  "x-ms-permissions",
+  "x-ms-rehydrate-priority",
+  "x-ms-resource-type",
+  "x-ms-server-encrypted",
+  "x-ms-version",
 ]);
 
 /** The etag of the version itself, which its row has anyway. */
@@ -116,16 +167,11 @@ export type OwnValue = string | typeof SAME_ETAG;
 export function shapeOf(headers: RawHeaders, etag: string): { readonly shape: string; readonly values: OwnValue[] } {
   const values: OwnValue[] = [];
   const shape = headers.map((text, i) => {
-    if (i % 2 === 0 || !isOwn(headers[i - 1] ?? "")) return text;
+    if (i % 2 === 0 || SHARED.has((headers[i - 1] ?? "").toLowerCase())) return text;
     values.push(text === etag ? SAME_ETAG : text);
     return null;
   });
   return { shape: JSON.stringify(shape), values };
-}
-
-function isOwn(name: string): boolean {
-  const lower = name.toLowerCase();
-  return OWN.has(lower) || lower.startsWith("x-ms-meta-") || lower.startsWith("x-ms-copy-");
 }
 
 /** The reverse of {@link shapeOf}. */

@@ -6,7 +6,7 @@ import type { Socket } from "bun";
 import { assert } from "../base/assert.ts";
 import { type ErrorCode, ForebayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
-import { receive } from "../io/syscalls.ts";
+import { EAGAIN, peek, receive } from "../io/syscalls.ts";
 import { type ParsedResponse, parseResponse } from "./framing.ts";
 import { HeadScanner, TARGET_TEXT, TOKEN } from "./head.ts";
 import { checkFields, type Lead } from "./head-writer.ts";
@@ -296,13 +296,18 @@ export class ClientConnection implements IncomingHost {
     this.call = null;
     this.body = null;
     this.response = null;
-    const reusable = this.sent && response.keepAlive && this.inbox.bytes === 0 && this.inbox.over === null;
-    if (!reusable || this.gone) {
+    if (this.gone || !this.sent || !response.keepAlive || !this.isQuiet()) {
       this.destroy(lost("the connection is done"));
       return;
     }
     this.idleSinceMs = this.pool.nowMs;
     this.pool.connectionFree(this);
+  }
+
+  /** Nothing came after the answer, as far as is known: what did, held here or by the kernel, would answer the next. */
+  private isQuiet(): boolean {
+    if (this.inbox.bytes > 0 || this.inbox.over !== null) return false;
+    return this.pool.secure || peek(this.socket.fd) === -EAGAIN;
   }
 
   bodyCancelled(): void {

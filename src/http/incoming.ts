@@ -151,18 +151,20 @@ export class IncomingBody implements BodyReader {
     });
   }
 
-  readInto(target: Uint8Array, from: number, to: number): number | Promise<number> {
+  ready(): Promise<boolean> {
     assert(this.waiter === null, "a body is read by one reader at a time");
-    assert(this.lengthBytes !== null && from < to, "bytes of a body of known length are put where there is room");
-    const count = this.takeInto(target, from, to);
-    if (count > 0 || this.state === "ended") return count;
     return new Promise((resolve, reject) => {
       const attempt = (): boolean => {
-        const taken = this.takeInto(target, from, to);
-        if (taken === 0 && this.state === "open") return false;
-        resolve(taken);
+        if (this.failure !== null) throw this.failure;
+        const isAtHand = this.state === "open" && this.inbox.chunk !== undefined;
+        if (!isAtHand && this.state === "open") {
+          if (this.inbox.over !== null) throw this.broken(null);
+          return false;
+        }
+        resolve(isAtHand);
         return true;
       };
+      if (attempt()) return;
       this.waiter = { attempt, reject };
       this.host.bodyWanted();
     });
@@ -210,8 +212,9 @@ export class IncomingBody implements BodyReader {
     return null;
   }
 
-  /** The next bytes at hand into `target[from, to)`; 0 when the body ended or nothing is at hand. Throws when broken. */
-  private takeInto(target: Uint8Array, from: number, to: number): number {
+  takeInto(target: Uint8Array, from: number, to: number): number {
+    assert(this.waiter === null, "a body is read by one reader at a time");
+    assert(this.lengthBytes !== null && from < to, "bytes of a body of known length are put where there is room");
     if (this.failure !== null) throw this.failure;
     if (this.state !== "open") return 0;
     const chunk = this.inbox.chunk;

@@ -10,10 +10,11 @@ import type { Socket } from "bun";
 import { assert } from "../base/assert.ts";
 import { ForebayError } from "../base/errors.ts";
 import { KIB, MIB } from "../base/limits.ts";
-import { bringToCache, isCached, preadCached } from "../io/page-cache.ts";
+import { preadCached } from "../io/page-cache.ts";
 import {
   EAGAIN,
   EINTR,
+  EIO,
   MSG_DONTWAIT,
   MSG_MORE,
   MSG_NOSIGNAL,
@@ -22,6 +23,7 @@ import {
   send,
   sendfile,
 } from "../io/syscalls.ts";
+import { FilePiece } from "./file-piece.ts";
 import { extendLead, type Lead, leadBytes, textLead, writeLead } from "./head-writer.ts";
 import { brokenBody, PeerGone, type SenderHost, type SendFraming } from "./transfer.ts";
 import type { BodySource, Segment } from "./types.ts";
@@ -30,14 +32,8 @@ import type { BodySource, Segment } from "./types.ts";
 const SMALL_BYTES = 32 * KIB;
 /** Room for the head in the shared buffer; a larger head gets a buffer of its own. */
 const LEAD_BYTES = 96 * KIB;
-/** What is looked for in the page cache at once, and brought there at once when it is not; and what is begun behind it. */
-const CACHED_BYTES = 4 * MIB;
-const BRING_BYTES = 1 * MIB;
-const AHEAD_BYTES = 8 * MIB;
-/** What one sendfile call is asked for. */
-const SENDFILE_BYTES = 4 * MIB;
-/** After so much the event loop gets its turn, so that other connections are served. */
-const TURN_BYTES = 16 * MIB;
+/** What one sendfile call is asked for; after so much the event loop gets its turn: others wait for it. */
+const TURN_BYTES = 4 * MIB;
 /** What is written through the runtime to make it watch for room. */
 const ARM_BYTES = 1 * KIB;
 /** Pieces of a file sent through the heap (TLS). */
@@ -74,11 +70,7 @@ export class Sender {
   private pendingAt = 0;
   /** Further pieces behind {@link pending}. */
   private readonly queued: Uint8Array[] = [];
-  private fileFd = -1;
-  private fileAt = 0;
-  private fileEnd = 0;
-  /** Up to here the file was seen in the page cache. */
-  private cachedTo = 0;
+  private readonly file = new FilePiece();
   private budget = 0;
 
   constructor(socket: Socket<unknown>, secure: boolean, host: SenderHost) {
@@ -187,12 +179,7 @@ export class Sender {
     if (!this.sendSmall(segment, length)) {
       this.sendLead(true);
       if (segment.kind === "bytes") this.enqueue(segment.bytes);
-      else {
-        this.fileFd = segment.fd;
-        this.fileAt = segment.offset;
-        this.fileEnd = segment.offset + segment.length;
-        this.cachedTo = segment.offset;
-      }
+      else this.file.start(segment);
     }
     if (this.isChunked) this.lead = CHUNK_END;
   }
@@ -277,67 +264,63 @@ export class Sender {
       this.pending = this.queued.shift() ?? null;
       this.pendingAt = 0;
     }
-    if (this.fileFd < 0) return true;
+    if (this.file.fd < 0) return true;
     return this.secure ? this.pushCopied() : this.pushFile();
   }
 
   private pushFile(): boolean {
-    const fd = this.socket.fd;
-    while (this.fileAt < this.fileEnd) {
+    const { file } = this;
+    while (file.at < file.end) {
       if (this.budget <= 0) return this.yieldTurn();
-      if (this.fileAt >= this.cachedTo && !this.findCached()) return false;
-      const sent = sendfile(fd, this.fileFd, this.fileAt, Math.min(this.cachedTo - this.fileAt, SENDFILE_BYTES));
+      if (!file.findCached()) return this.waitForDisk();
+      const sent = sendfile(this.socket.fd, file.fd, file.at, Math.min(file.cachedTo - file.at, TURN_BYTES));
       if (sent > 0) {
-        this.fileAt += sent;
+        file.at += sent;
         this.budget -= sent;
         this.host.sentSome();
         continue;
       }
       if (sent === 0) throw brokenBody("a file is shorter than its piece of the body");
       if (sent === -EINTR) continue;
+      // No socket says this: it is the disk.
+      if (sent === -EIO) throw new ForebayError("flash-failed", "reading a file to send it failed");
       if (sent !== -EAGAIN) throw new PeerGone(-sent);
       // Only a write through the runtime makes it watch for room: a small one, and what it took is counted.
-      const length = Math.min(ARM_BYTES, this.cachedTo - this.fileAt);
-      readFile(this.fileFd, 0, length, this.fileAt);
-      const taken = this.write(scratch, 0, length);
-      this.fileAt += taken;
-      if (taken < length) return this.waitForRoom();
+      if (!this.copy(ARM_BYTES)) return this.waitForRoom();
     }
-    this.fileFd = -1;
+    file.fd = -1;
     return true;
   }
 
   private pushCopied(): boolean {
-    while (this.fileAt < this.fileEnd) {
+    const { file } = this;
+    while (file.at < file.end) {
       if (this.budget <= 0) return this.yieldTurn();
-      if (this.fileAt >= this.cachedTo && !this.findCached()) return false;
-      const length = Math.min(COPY_BYTES, this.cachedTo - this.fileAt);
-      readFile(this.fileFd, 0, length, this.fileAt);
-      const taken = this.write(scratch, 0, length);
-      this.fileAt += taken;
-      this.budget -= taken;
-      if (taken < length) return this.waitForRoom();
+      if (!file.findCached()) return this.waitForDisk();
+      if (!this.copy(COPY_BYTES)) return this.waitForRoom();
     }
-    this.fileFd = -1;
+    file.fd = -1;
     return true;
   }
 
-  /** Moves {@link cachedTo} on, if the bytes that follow are in the page cache. Else waits until they are. */
-  private findCached(): boolean {
-    const left = this.fileEnd - this.fileAt;
-    const length = Math.min(left, CACHED_BYTES);
-    if (isCached(this.fileFd, this.fileAt, length)) {
-      this.cachedTo = this.fileAt + length;
-      return true;
-    }
+  /** Sends the next bytes of the file through the heap. False: the socket did not take them all. */
+  private copy(lengthMax: number): boolean {
+    const { file } = this;
+    const length = Math.min(lengthMax, file.cachedTo - file.at);
+    readFile(file.fd, 0, length, file.at);
+    const taken = this.write(scratch, 0, length);
+    file.at += taken;
+    this.budget -= taken;
+    return taken === length;
+  }
+
+  private waitForDisk(): false {
     this.waiting = "disk";
     const message = this.message;
-    const brought = Math.min(left, BRING_BYTES);
-    void bringToCache(this.fileFd, this.fileAt, brought, Math.min(left - brought, AHEAD_BYTES)).then(() => {
-      if (!this.active || this.message !== message) return;
+    const isStill = (): boolean => this.active && this.message === message;
+    void this.file.bring(isStill).then((isThere) => {
+      if (!isThere || !isStill()) return;
       this.waiting = "nothing";
-      // What memory pressure took away again in between, the kernel reads once more.
-      this.cachedTo = this.fileAt + brought;
       this.pump();
     });
     return false;
@@ -363,7 +346,7 @@ export class Sender {
     this.lead = null;
     this.pending = null;
     this.queued.length = 0;
-    this.fileFd = -1;
+    this.file.fd = -1;
     const source = this.source;
     this.source = null;
     try {

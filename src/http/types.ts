@@ -86,10 +86,12 @@ export interface BodyReader {
   /** The next bytes (valid for good: they are not reused), or null at the end. Rejects when the body breaks off. */
   read(): Promise<Uint8Array | null>;
   /**
-   * Puts the next bytes into `target[from, to)`: how many, at least one, or 0 at the end. Rejects as {@link read}
-   * does. Where it is there and {@link lengthBytes} is known, this is the cheaper way: no memory is allocated for them.
+   * Puts bytes at hand into `target[from, to)`: how many, 0 when none are or at the end. Throws as {@link read} rejects.
+   * Where it is there and {@link lengthBytes} is known, this is the cheaper way: no memory is allocated for them.
    */
-  readInto?(target: Uint8Array, from: number, to: number): number | Promise<number>;
+  takeInto?(target: Uint8Array, from: number, to: number): number;
+  /** Resolves when there is something to {@link takeInto}: true; at the end: false. Rejects as {@link read} does. */
+  ready?(): Promise<boolean>;
   /** Lets go of the rest: the connection is closed unless the body had ended. Idempotent. */
   cancel(): void;
 }

@@ -127,6 +127,37 @@ describe("failures", () => {
     expect((await failure(peer.call("x", []))).code).toBe("closed");
   });
 
+  for (const who of ["near", "far", "listener"] as const) {
+    test(`what was said before a close arrives, larger than what a socket buffers (${who} closes)`, async () => {
+      const heard: unknown[] = [];
+      const all = Promise.withResolvers<void>();
+      const hear: CallHandler = async (_method, args) => {
+        heard.push(args[0]);
+        if (heard.length === 50) all.resolve();
+      };
+      const { near, far, listener } = await pair(hear, hear);
+      const ends = { near, far: await far, listener };
+      const from = who === "near" ? near : ends.far;
+      const large = "x".repeat(100_000);
+      const calls = Array.from({ length: 50 }, (_, i) => failure(from.call("hear", [i, large])));
+      const closing = ends[who].close();
+      for (const error of await Promise.all(calls)) expect(error.code).toBe("closed");
+      await all.promise;
+      expect(heard).toEqual(calls.map((_, i) => i));
+      await closing;
+    });
+  }
+
+  test("a close waits only so long for a peer that reads nothing", async () => {
+    const path = join(folder, "deaf.sock");
+    const listener = Bun.listen({ unix: path, socket: { open: (socket) => void socket.pause(), data: () => {} } });
+    open.push({ close: () => listener.stop(true) });
+    const near = await connectChannel(path, echo);
+    const calls = Array.from({ length: 50 }, () => failure(near.call("x", ["x".repeat(100_000)])));
+    await near.close();
+    for (const error of await Promise.all(calls)) expect(error.code).toBe("closed");
+  });
+
   test("nobody listens: closed", async () => {
     expect((await failure(connectChannel(join(folder, "nobody.sock"), echo).then(() => null))).code).toBe("closed");
   });

@@ -16,7 +16,11 @@ export interface Peer {
   call(method: string, args: readonly unknown[], timeoutMs?: number): Promise<unknown>;
   /** Resolves when the channel has ended. */
   readonly closed: Promise<void>;
-  close(): void;
+  /**
+   * Ends the channel: calls under way reject, nothing more is heard. Resolves when the other side was sent all that it
+   * was to be told, or did not take it for `limits.channelDrainMs`.
+   */
+  close(): Promise<void>;
 }
 
 interface Pending {
@@ -93,6 +97,8 @@ function createEnd(wire: Wire, handler: CallHandler): End {
   const pending = new Map<number, Pending>();
   let nextId = 1;
   let open = true;
+  /** Ends the socket; called once what is to be sent before that was. */
+  let drained: (() => void) | null = null;
   let unsent: Buffer[] = [];
   let posting = false;
   let partial: Buffer = Buffer.alloc(0);
@@ -111,7 +117,20 @@ function createEnd(wire: Wire, handler: CallHandler): End {
       }
       unsent.shift();
     }
+    drained?.();
   };
+  const drain = (): Promise<void> =>
+    new Promise((resolve) => {
+      const done = (): void => {
+        drained = null;
+        clearTimeout(timer);
+        wire.end();
+        resolve();
+      };
+      const timer = setTimeout(done, limits.channelDrainMs);
+      drained = done;
+      flush();
+    });
   const post = (message: Message): void => {
     if (!open) return;
     unsent.push(encode(message));
@@ -148,7 +167,6 @@ function createEnd(wire: Wire, handler: CallHandler): End {
   const finish = (): void => {
     if (!open) return;
     open = false;
-    unsent = [];
     for (const waiting of pending.values()) {
       clearTimeout(waiting.timer);
       waiting.reject(new ForebayError("closed", "the channel between the processes ended"));
@@ -156,6 +174,7 @@ function createEnd(wire: Wire, handler: CallHandler): End {
     pending.clear();
     whenClosed();
   };
+  let draining = Promise.resolve();
   const peer: Peer = {
     call: (method, args, timeoutMs = limits.keeperReplyTimeoutMs) =>
       new Promise((resolve, reject) => {
@@ -173,20 +192,22 @@ function createEnd(wire: Wire, handler: CallHandler): End {
       }),
     closed,
     close: () => {
-      if (open) flush();
-      wire.end();
+      if (!open) return draining;
       finish();
+      draining = drain();
+      return draining;
     },
   };
   return {
     peer,
     received: (bytes) => {
+      if (!open) return;
       partial = partial.length === 0 ? Buffer.from(bytes) : Buffer.concat([partial, bytes]);
       let at = 0;
       while (partial.length - at >= 4) {
         const length = partial.readUInt32LE(at);
         if (length > limits.channelFrameBytesMax) {
-          peer.close();
+          void peer.close();
           return;
         }
         if (partial.length - at - 4 < length) break;
@@ -196,20 +217,33 @@ function createEnd(wire: Wire, handler: CallHandler): End {
       partial = partial.subarray(at);
     },
     drained: flush,
-    ended: finish,
+    ended: () => {
+      finish();
+      unsent = [];
+      drained?.();
+    },
   };
 }
 
+/** Who listens for peers. */
+export interface ChannelListener {
+  /** Listens no more, and closes every peer; resolves as {@link Peer.close} does. */
+  close(): Promise<void>;
+}
+
 /** Listens on `path`, taking the place of a listener that died. `joined` hears of each new peer. */
-export function listenChannel(path: string, handler: CallHandler, joined: (peer: Peer) => void): { close(): void } {
+export function listenChannel(path: string, handler: CallHandler, joined: (peer: Peer) => void): ChannelListener {
   // A process that was killed leaves the name behind, and a name that is there cannot be listened on.
   rmSync(path, { force: true });
+  const peers = new Set<Peer>();
   const listener = Bun.listen<{ end: End | null }>({
     unix: path,
     socket: {
       open: (socket) => {
         const end = createEnd(socket, handler);
         socket.data = { end };
+        peers.add(end.peer);
+        void end.peer.closed.then(() => peers.delete(end.peer));
         joined(end.peer);
       },
       data: (socket, bytes) => socket.data.end?.received(bytes),
@@ -218,7 +252,12 @@ export function listenChannel(path: string, handler: CallHandler, joined: (peer:
       error: (socket) => socket.data?.end?.ended(),
     },
   });
-  return { close: () => listener.stop(true) };
+  return {
+    close: async () => {
+      listener.stop(false);
+      await Promise.all([...peers].map((peer) => peer.close()));
+    },
+  };
 }
 
 /** Connects to `path`. Rejects with `closed` when nobody listens there. */

@@ -60,6 +60,11 @@ export function pinnedBuffer(sizeBytes: number): Pinned {
   return { bytes, address: ptr(bytes) };
 }
 
+/** Where {@link peek} puts the byte that it sees. */
+const peekCell = pinnedBuffer(64);
+
+const MSG_PEEK = 2;
+
 /** Flags of send(2). */
 export const MSG_MORE = 0x8000;
 export const MSG_DONTWAIT = 0x40;
@@ -68,6 +73,7 @@ export const MSG_NOSIGNAL = 0x4000;
 /** errno values that callers decide on. */
 export const EAGAIN = 11;
 export const EINTR = 4;
+export const EIO = 5;
 
 /** sendfile(2): up to `count` bytes of `inFd` at `offset` to socket `outFd`. The bytes sent, or -errno. */
 export function sendfile(outFd: number, inFd: number, offset: number, count: number): number {
@@ -85,6 +91,11 @@ export function send(fd: number, from: Pinned, length: number, flags: number): n
 /** recv(2) without waiting into `bytes[at, at + length)`. The bytes received (0 at the end of the stream), or -errno. */
 export function receive(fd: number, bytes: Uint8Array, at: number, length: number): number {
   return result(Number(libc.recv(fd, (ptr(bytes) + at) as Pointer, length, MSG_DONTWAIT)));
+}
+
+/** Whether bytes wait in a socket, which stay there: 1, 0 at the end of the stream, or -errno (EAGAIN: none do). */
+export function peek(fd: number): number {
+  return result(Number(libc.recv(fd, peekCell.address, 1, MSG_PEEK | MSG_DONTWAIT)));
 }
 
 /** pread(2) into `into.bytes[at, at + length)`. The bytes read (0 at the end of the file), or -errno. */

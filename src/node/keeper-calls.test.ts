@@ -42,7 +42,7 @@ function wire(keeper: FlashKeeper): Peer {
       return answer;
     },
     closed: new Promise(() => {}),
-    close: () => {},
+    close: async () => {},
   };
 }
 
@@ -136,5 +136,6 @@ test("a keeper that hangs is found out long before its calls time out; one that 
   await clock.advance(limits.keeperPulseTimeoutMs);
   hangs = false;
   expect(await codeOf(remote.claim("a", 1, 0, 1))).toBe("timeout"); // asks whether it lives again
+  await clock.advance(0);
   expect(await clock.settle(codeOf(remote.claim("a", 1, 0, 1)))).toBe("answered");
 });

@@ -2,7 +2,7 @@
  * The keeper's interface across processes: servers call it through {@link remoteKeeper}, the keeper's process answers
  * through {@link answerKeeperCall}. Arguments and results are plain data.
  */
-import { ForebayError } from "../base/errors.ts";
+import { ForebayError, hasCode } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { FlashKeeper } from "../flash/types.ts";
 import type { Peer } from "../io/channel.ts";
@@ -29,33 +29,70 @@ type Method = (typeof METHODS)[number];
 /** Answered at once by every keeper that is not stuck. */
 const PING = "ping";
 
+/** Of what is to be said even to a keeper that hangs: it gives back, or tells what was done, and is heard when it wakes. */
+const GIVES_BACK: ReadonlySet<Method> = new Set<Method>(["abandon", "filled", "unclaim", "drop", "unmarkChange"]);
+
+/** How a call that was given up is undone when its answer comes all the same. */
+interface Undo<T> {
+  /** How long the keeper holds what the answer grants. */
+  readonly heldMs: number;
+  undo(peer: Peer, answer: T): void;
+}
+
 /**
  * A keeper in another process. `peer` gives the channel to it, or null while there is none. Some calls have reason to
  * wait long; a keeper that hangs is told from one that waits by asking it whether it lives. While it hangs, calls
- * reject with `timeout`, those that come then at once.
+ * reject with `timeout`, those that come then at once; what gives something back is posted all the same, and what a
+ * call that was given up is granted later is given back, so that a keeper that wakes holds nothing for nobody.
  */
 export function remoteKeeper(peer: () => Peer | null, clock: Clock): FlashKeeper {
   const pulse = createPulse(clock);
-  const call = <T>(method: Method, args: readonly unknown[]): Promise<T> => {
+  const call = <T>(method: Method, args: readonly unknown[], late?: Undo<T>): Promise<T> => {
     const held = peer();
     if (held === null) return Promise.reject(new ForebayError("closed", "the keeper is not there"));
-    if (pulse.hangs(held)) return Promise.reject(hanging());
-    return pulse.whileAlive(held, held.call(method, args) as Promise<T>);
+    if (pulse.hangs(held)) {
+      if (GIVES_BACK.has(method) && pulse.mayPost(held)) post(held, method, args);
+      return Promise.reject(hanging());
+    }
+    const answer = held.call(method, args, late?.heldMs ?? limits.keeperReplyTimeoutMs) as Promise<T>;
+    return pulse.whileAlive(held, answer, (value) => late?.undo(held, value));
   };
   return {
-    acquire: (...args) => call("acquire", args),
+    acquire: (request) =>
+      call("acquire", [request], {
+        heldMs: limits.leaseTtlMs,
+        undo: (held, acquired) => {
+          if (acquired.kind === "lease") post(held, "abandon", [acquired.lease, "shared"]);
+        },
+      }),
     publish: (...args) => call("publish", args),
     abandon: (...args) => call("abandon", args),
-    claim: (...args) => call("claim", args),
+    claim: (holder, versionId, first, count) =>
+      call("claim", [holder, versionId, first, count], {
+        heldMs: limits.claimTtlMs,
+        undo: (held, claimed) => {
+          if (claimed && claimed.granted.length > 0) post(held, "unclaim", [holder, versionId, claimed.granted]);
+        },
+      }),
     filled: (...args) => call("filled", args),
     unclaim: (...args) => call("unclaim", args),
     awaitBlock: (...args) => call("awaitBlock", args),
     drop: (...args) => call("drop", args),
-    markChange: (...args) => call("markChange", args),
+    // A change is not sent while its mark is not there: given up, it did not happen.
+    markChange: (scope) =>
+      call("markChange", [scope], {
+        heldMs: limits.changeMarkTtlMs,
+        undo: (held, mark) => post(held, "unmarkChange", [mark, false]),
+      }),
     unmarkChange: (...args) => call("unmarkChange", args),
     peek: (...args) => call("peek", args),
     reportFailure: (...args) => call("reportFailure", args),
   };
+}
+
+/** Says something whose answer nobody waits for. */
+function post(peer: Peer, method: Method, args: readonly unknown[]): void {
+  void peer.call(method, args).catch(() => {});
 }
 
 const hanging = (): ForebayError => new ForebayError("timeout", "the keeper does not answer");
@@ -63,26 +100,29 @@ const hanging = (): ForebayError => new ForebayError("timeout", "the keeper does
 interface Pulse {
   /** Whether the keeper did not answer when it was last asked. Asks again. */
   hangs(peer: Peer): boolean;
-  /** The answer, or a rejection when the keeper is found to hang before it comes. */
-  whileAlive<T>(peer: Peer, answer: Promise<T>): Promise<T>;
+  /** Whether one more thing may be said to a peer that hangs: what it does not read stays in memory. */
+  mayPost(peer: Peer): boolean;
+  /**
+   * The answer; or a rejection when the keeper is found to hang before it comes, or it takes too long. Then `late`
+   * hears of the answer if it comes all the same.
+   */
+  whileAlive<T>(peer: Peer, answer: Promise<T>, late: (value: T) => void): Promise<T>;
 }
 
 function createPulse(clock: Clock): Pulse {
   const asked = new WeakMap<Peer, Promise<boolean>>();
-  const hung = new WeakSet<Peer>();
-  /** Whether it lives. However many want to know, it is asked once at a time. */
+  /** Those that hang, and how much they were told since. */
+  const hung = new WeakMap<Peer, number>();
+  /** Whether it is taken to live. However many want to know, it is asked once at a time. */
   const ask = (peer: Peer): Promise<boolean> => {
     const known = asked.get(peer);
     if (known !== undefined) return known;
-    const answer = peer.call(PING, [], limits.keeperPulseTimeoutMs).then(
-      () => true,
-      () => false,
-    );
-    const lives = answer.then((alive) => {
+    const lives = questions(peer).then((silent) => {
       asked.delete(peer);
-      if (alive) hung.delete(peer);
-      else hung.add(peer);
-      return alive;
+      // Without an outcome what was known of it stands.
+      if (silent === false) hung.delete(peer);
+      else if (silent === true && !hung.has(peer)) hung.set(peer, 0);
+      return !hung.has(peer);
     });
     asked.set(peer, lives);
     return lives;
@@ -93,21 +133,51 @@ function createPulse(clock: Clock): Pulse {
       void ask(peer);
       return true;
     },
-    whileAlive: (peer, answer) =>
+    mayPost: (peer) => {
+      const posted = hung.get(peer) ?? 0;
+      hung.set(peer, posted + 1);
+      return posted < limits.keeperPostsMax;
+    },
+    whileAlive: (peer, answer, late) =>
       new Promise((resolve, reject) => {
+        const fromMs = clock.monotonicMs();
+        let isOver = false;
+        const giveUp = (): void => {
+          if (isOver) return;
+          isOver = true;
+          reject(hanging());
+          answer.then(late, () => {});
+        };
         const look = async (): Promise<void> => {
-          if (!(await ask(peer))) reject(hanging());
-          else if (!over) timer = clock.after(limits.keeperPulseMs, () => void look());
+          const lives = await ask(peer);
+          if (!lives || clock.monotonicMs() - fromMs >= limits.keeperReplyTimeoutMs) giveUp();
+          else if (!isOver) timer = clock.after(limits.keeperPulseMs, () => void look());
         };
         let timer = clock.after(limits.keeperPulseMs, () => void look());
-        let over = false;
         const end = (): void => {
-          over = true;
+          if (isOver) return;
+          isOver = true;
           timer.cancel();
         };
-        answer.then(resolve, reject).finally(end);
+        answer.finally(end).then(resolve, reject);
       }),
   };
+}
+
+/**
+ * Whether the keeper leaves the question unanswered whether it lives; null when it could not be asked. It is asked
+ * twice: the first time-out may be due because this process itself was held up, with the answer waiting to be read.
+ */
+async function questions(peer: Peer): Promise<boolean | null> {
+  const first = await isSilent(peer, limits.keeperPulseTimeoutMs - limits.keeperPulseAgainMs);
+  return first === true ? isSilent(peer, limits.keeperPulseAgainMs) : first;
+}
+
+function isSilent(peer: Peer, timeoutMs: number): Promise<boolean | null> {
+  return peer.call(PING, [], timeoutMs).then(
+    () => false,
+    (error: unknown) => (hasCode(error, "timeout") ? true : null),
+  );
 }
 
 /** Answers a call of a server; null when `method` is none of the keeper's. */

@@ -6,7 +6,8 @@ export interface KeeperLink {
   readonly peer: () => Peer | null;
   /** The name that the keeper knows this connection by: what it had granted by an earlier name ends with that one. */
   readonly holder: () => string;
-  close(): void;
+  /** Resolves when the keeper was sent what it was to be told (see {@link Peer.close}). */
+  close(): Promise<void>;
 }
 
 export interface KeeperLinkOptions {
@@ -35,10 +36,13 @@ export async function linkKeeper(options: KeeperLinkOptions, firstWaitMs: number
       await joined.call("hello", [name], HELLO_TIMEOUT_MS);
       options.joined();
     } catch (error) {
-      joined.close();
+      void joined.close();
       throw error;
     }
-    if (!open) return joined.close();
+    if (!open) {
+      void joined.close();
+      return;
+    }
     peer = joined;
     holder = name;
     void joined.closed.then(() => {
@@ -59,9 +63,9 @@ export async function linkKeeper(options: KeeperLinkOptions, firstWaitMs: number
   return {
     peer: () => peer,
     holder: () => holder,
-    close: () => {
+    close: async () => {
       open = false;
-      peer?.close();
+      await peer?.close();
     },
   };
 }

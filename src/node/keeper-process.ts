@@ -96,7 +96,7 @@ async function start(init: Init): Promise<Running> {
       clearInterval(probing);
       world.stats.stop();
       await world.keeper?.stop();
-      channel.close();
+      await channel.close();
       await admin.stop();
     },
   };
@@ -147,9 +147,9 @@ function flashBound(world: KeeperWorld, indexPath: string): number {
     return flashBoundBytes(config.flashSize, disk.space().freeBytes, 0);
   }
   const index = openFlashIndex(indexPath, log);
-  const { storedBytes } = index.totals();
+  const { storedBytes, left } = index.totals();
   index.close();
-  return flashBoundBytes(config.flashSize, disk.space().freeBytes, storedBytes);
+  return flashBoundBytes(config.flashSize, disk.space().freeBytes, storedBytes + left);
 }
 
 /** One look after the other: an opening that takes long must not meet a second one. */

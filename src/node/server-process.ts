@@ -84,6 +84,8 @@ async function start(init: Init): Promise<Running> {
   const joined = (): void => {
     index.reopen();
     reader.forgetAll();
+    // It may have removed files that nobody heard of.
+    files.forgetAll();
   };
   link = await linkKeeper({ path: init.channelPath, holder, answer, joined }, KEEPER_WAIT_MS);
   const storedPolicies = createStoredPolicies((account) => clients.get(account)?.lake, clock, log);
@@ -120,7 +122,7 @@ async function start(init: Init): Promise<Running> {
     stop: async (deadlineMs) => {
       unwatch();
       await listening.stop({ deadlineMs });
-      link?.close();
+      await link?.close();
       index.close();
     },
   };

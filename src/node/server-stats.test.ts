@@ -13,7 +13,7 @@ function fakeServer(): Peer & { hits: number; silent: boolean } {
       return { ...createStats(), hits: server.hits, requestsNow: 3, latency: { hit: [server.hits, 0] } };
     },
     closed: new Promise<void>(() => {}),
-    close: () => {},
+    close: async () => {},
   };
   return server;
 }
