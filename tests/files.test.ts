@@ -15,6 +15,7 @@ const FACES: Readonly<Record<string, string>> = {
   http: "types.ts",
   lake: "types.ts",
   flash: "types.ts",
+  journal: "types.ts",
   engine: "types.ts",
   blob: "types.ts",
   admin: "types.ts",

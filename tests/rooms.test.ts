@@ -7,7 +7,8 @@
  *     http/      HTTP/1.1: codec, server, client to the lake                        → io
  *     lake/      what Forebay needs of a blob service; azure                        → io http
  *     flash/     spans and files, the index, space: admission and eviction          → io (and the types of http)
- *     engine/    read, write, list, revalidate: the decisions                       → lake flash
+ *     journal/   what was acknowledged and is not in the lake yet                   → io (and the types of flash)
+ *     engine/    read, write, list, revalidate: the decisions                       → lake flash journal
  *     blob/      Azure Blob REST: authenticate → detect → screen → run              → engine http lake
  *     admin/     admin API, metrics, status                                         → engine
  *     node/      composition only: config, processes, start and stop                → all
@@ -30,13 +31,14 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   http: ["io", "base"],
   lake: ["http", "io", "base"],
   flash: ["io", "base"],
-  engine: ["lake", "flash", "http", "io", "base"],
+  journal: ["io", "base"],
+  engine: ["lake", "flash", "journal", "http", "io", "base"],
   blob: ["engine", "lake", "http", "io", "base"],
   admin: ["engine", "base"],
-  node: ["admin", "blob", "engine", "flash", "lake", "http", "io", "base"],
+  node: ["admin", "blob", "engine", "journal", "flash", "lake", "http", "io", "base"],
 };
 /** Of these only types, which are gone when the program runs. */
-const TYPES_ONLY: Readonly<Record<string, readonly string[]>> = { flash: ["http"] };
+const TYPES_ONLY: Readonly<Record<string, readonly string[]>> = { flash: ["http"], journal: ["flash"] };
 
 interface Import {
   readonly target: string;
