@@ -43,7 +43,7 @@ const NO_FIO = "fio is not installed (apt-get install fio)";
 const NO_DROP = "the file system of the temporary folder keeps files in memory";
 
 const options = benchOptions();
-const [rounds, streamMib, probeSeconds] = options.quick ? [3, 256, 1.5] : [5, 1024, 6];
+const [rounds, streamMib, probeSeconds] = options.quick ? [2, 256, 1.2] : [5, 1024, 6];
 const blobBytes = streamMib * MIB;
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
 

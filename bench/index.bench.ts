@@ -169,7 +169,7 @@ async function measureHits(
 async function main(): Promise<void> {
   const options = benchOptions();
   const [smaller, larger] = options.quick ? [200_000, 1_000_000] : [1_000_000, 10_000_000];
-  const [rounds, seconds] = options.quick ? [3, 1] : [5, 3];
+  const [rounds, seconds] = options.quick ? [2, 1] : [5, 3];
   const small = await bigIndex(smaller, say);
   const large = await bigIndex(larger, say);
   const rows = await measureHits(small, large, rounds, seconds, options.quick ? READABLE / 5 : READABLE);

@@ -103,9 +103,9 @@ function readFiles(root: string, set: string, count: number): Side {
 
 async function main(): Promise<void> {
   const options = benchOptions();
-  const [count, rounds] = options.quick ? [3_000, 3] : [100_000, 5];
+  const [count, rounds] = options.quick ? [3_000, 2] : [100_000, 5];
   const passes = options.quick ? 5 : 1; // what is over in a moment says nothing
-  const coldRounds = options.quick ? 3 : 1;
+  const coldRounds = options.quick ? 2 : 1;
   // On the file system of the flash: hard links do not cross one.
   const folder = mkdtempSync(join(tmpdir(), "forebay-small-"));
   const lake = await startShapedLake();

@@ -182,7 +182,7 @@ async function twoServers(sides: Sides, rounds: number, seconds: number): Promis
 }
 
 async function measureAll(options: BenchOptions): Promise<BenchRow[]> {
-  const [rounds, seconds] = options.quick ? [3, 0.5] : [5, 3];
+  const [rounds, seconds] = options.quick ? [2, 0.5] : [5, 3];
   const folder = mkdtempSync(join(tmpdir(), "forebay-bench-"));
   const ends: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: true })];
   try {
