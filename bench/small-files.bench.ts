@@ -20,6 +20,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { filePath } from "../src/flash/files.ts";
 import { openIndexReader } from "../src/flash/index.ts";
+import { INDEX_FILE } from "../src/flash/index-schema.ts";
 import { realClock } from "../src/io/clock.ts";
 import { startTestForebay, type TestForebay } from "../tests/support/forebay.ts";
 import { accountSas } from "../tests/support/sign.ts";
@@ -75,7 +76,7 @@ function takenBytes(folder: string): number {
 
 /** Hard links of the files of a set, under the names of the blobs. */
 function linkFiles(forebay: TestForebay, set: string, count: number, root: string): void {
-  const index = openIndexReader(join(forebay.flash, "index.sqlite"), realClock);
+  const index = openIndexReader(join(forebay.flash, INDEX_FILE), realClock);
   for (let i = 0; i < count; i++) {
     const path = pathOf(set, i);
     const id = index.lookup(`${SHAPED_ACCOUNT}/${path}`)?.spans[0]?.fileId;

@@ -23,7 +23,7 @@ import { dirname, join } from "node:path";
 import { checksumOf, filePath } from "../../src/flash/files.ts";
 import type { IndexedVersion } from "../../src/flash/index.ts";
 import { openFlashIndex } from "../../src/flash/index-open.ts";
-import { INDEX_FORMAT } from "../../src/flash/index-schema.ts";
+import { INDEX_FILE, INDEX_FORMAT } from "../../src/flash/index-schema.ts";
 import { adviseDontNeed } from "../../src/io/syscalls.ts";
 import { startTestForebay, type TestForebay } from "../../tests/support/forebay.ts";
 
@@ -107,7 +107,7 @@ export function startOn(folder: string, servers: 1 | 2 = 1): Promise<TestForebay
 export async function bigIndex(count: number, say: (text: string) => void): Promise<BigIndex> {
   const name = `index-${count}-f${INDEX_FORMAT}-m${MAKE}`;
   const folder = join(CACHE, name);
-  const file = join(folder, "index.sqlite");
+  const file = join(folder, INDEX_FILE);
   if (!existsSync(folder)) {
     removeOutdated(count, name);
     const building = `${folder}.new-${process.pid}`;
@@ -138,7 +138,7 @@ function keepEra(folder: string): void {
 }
 
 function fill(folder: string, count: number, say: (text: string) => void): void {
-  const index = openFlashIndex(join(folder, "index.sqlite"), (_level, message) => say(message));
+  const index = openFlashIndex(join(folder, INDEX_FILE), (_level, message) => say(message));
   const firstId = Math.floor(Date.now()) * 1000;
   for (let from = 0; from < count; from += BATCH) {
     const end = Math.min(count, from + BATCH);

@@ -3,6 +3,7 @@ import { closeSync, fdatasyncSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { filePath } from "../../src/flash/files.ts";
 import { openIndexReader } from "../../src/flash/index.ts";
+import { INDEX_FILE } from "../../src/flash/index-schema.ts";
 import { realClock } from "../../src/io/clock.ts";
 import { isCached } from "../../src/io/page-cache.ts";
 import { adviseDontNeed } from "../../src/io/syscalls.ts";
@@ -14,7 +15,7 @@ const DROPS_MAX = 20;
 
 /** The file of `key` (`ACCOUNT/CONTAINER/BLOB`) once all of it is there. */
 export async function flashFileOf(flash: string, key: string): Promise<string> {
-  const index = openIndexReader(join(flash, "index.sqlite"), realClock);
+  const index = openIndexReader(join(flash, INDEX_FILE), realClock);
   try {
     for (let wait = 0; wait < WAITS_MAX; wait++) {
       const version = index.lookup(key);

@@ -4,8 +4,9 @@
  *
  * Run as a process of its own: `bun bench/lib/load.ts PLAN.json`, prints one JSON line.
  */
-import { dlopen, ptr, FFIType as T } from "bun:ffi";
+import { ptr } from "bun:ffi";
 import { readFileSync } from "node:fs";
+import { checkHead, connectTo, libc, MSG_TRUNC, POLLIN, sendWhole } from "./socket.ts";
 
 /** What to do: every connection walks through `requests` from a place of its own. */
 export interface LoadPlan {
@@ -28,17 +29,6 @@ export interface LoadResult {
   readonly p99Ms: number;
 }
 
-const libc = dlopen("libc.so.6", {
-  socket: { args: [T.i32, T.i32, T.i32], returns: T.i32 },
-  connect: { args: [T.i32, T.ptr, T.u32], returns: T.i32 },
-  setsockopt: { args: [T.i32, T.i32, T.i32, T.ptr, T.u32], returns: T.i32 },
-  recv: { args: [T.i32, T.ptr, T.u64, T.i32], returns: T.i64_fast },
-  send: { args: [T.i32, T.ptr, T.u64, T.i32], returns: T.i64_fast },
-  poll: { args: [T.ptr, T.u64, T.i32], returns: T.i32 },
-}).symbols;
-const MSG_TRUNC = 0x20;
-const MSG_NOSIGNAL = 0x4000;
-const POLLIN = 1;
 const HEAD_BYTES_MAX = 32_768;
 
 interface Connection {
@@ -52,25 +42,15 @@ interface Connection {
   sentAtMs: number;
 }
 
-function open(port: number): number {
-  const fd = libc.socket(2, 1, 0);
-  const bufferBytes = new Int32Array([4 << 20]);
-  libc.setsockopt(fd, 1, 8, ptr(bufferBytes), 4);
-  const address = Buffer.alloc(16);
-  address.writeUInt16LE(2, 0);
-  address.writeUInt16BE(port, 2);
-  address.set([127, 0, 0, 1], 4);
-  if (fd < 0 || libc.connect(fd, ptr(address), 16) !== 0) throw new Error(`cannot connect to port ${port}`);
-  return fd;
-}
+/** As large as a client that reads much would have it. */
+const RECEIVE_BUFFER_BYTES = 4 << 20;
 
 function post(connection: Connection, requests: readonly Buffer[]): void {
   const bytes = requests[connection.next++ % requests.length] as Buffer;
   connection.sentAtMs = performance.now();
   connection.left = -1;
   connection.headLength = 0;
-  const sent = Number(libc.send(connection.fd, ptr(bytes), bytes.length, MSG_NOSIGNAL));
-  if (sent !== bytes.length) throw new Error("a request could not be sent at once");
+  sendWhole(connection.fd, bytes);
 }
 
 /** Reads what is there. True when the response is complete. */
@@ -83,10 +63,7 @@ function receive(connection: Connection, bodyBytes: number): boolean {
     connection.headLength += got;
     const end = head.subarray(0, connection.headLength).indexOf("\r\n\r\n");
     if (end < 0) return false;
-    const text = head.toString("latin1", 0, end);
-    if (!/^HTTP\/1\.1 20[06] /.test(text)) throw new Error(`unexpected answer: ${text.slice(0, 200)}`);
-    const length = Number(/^content-length: *(\d+)/im.exec(text)?.[1] ?? Number.NaN);
-    if (length !== bodyBytes) throw new Error(`a body of ${length} bytes instead of ${bodyBytes}`);
+    checkHead(head.toString("latin1", 0, end), bodyBytes);
     connection.left = bodyBytes - (connection.headLength - end - 4);
   } else {
     const got = Number(libc.recv(connection.fd, null, Math.min(connection.left, 8 << 20), MSG_TRUNC));
@@ -106,7 +83,7 @@ export function runLoad(plan: LoadPlan): LoadResult {
   const connections: Connection[] = [];
   const polled = Buffer.alloc(8 * plan.connections);
   for (let i = 0; i < plan.connections; i++) {
-    const fd = open(plan.port);
+    const fd = connectTo(plan.port, RECEIVE_BUFFER_BYTES);
     polled.writeInt32LE(fd, i * 8);
     polled.writeInt16LE(POLLIN, i * 8 + 4);
     const start = Math.floor((i * requests.length) / plan.connections);

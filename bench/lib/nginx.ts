@@ -43,7 +43,7 @@ export function hasNginx(): boolean {
 /** Starts nginx with a folder of its own and waits until it answers. All fronts share one cache: warm it by one. */
 export async function startNginx(options: NginxOptions): Promise<Nginx> {
   const { folder } = options;
-  for (const name of ["cache", "temp", "body", "logs"]) mkdirSync(join(folder, name), { recursive: true });
+  for (const name of ["cache", "temp", "body"]) mkdirSync(join(folder, name), { recursive: true });
   // With https, opening the file is a small part of an answer, and who encrypts a large one.
   const [cached, kernel] = options.tls === undefined ? [[true, false], [false]] : [[true], [false, true]];
   const choices = cached.flatMap((openFileCache) =>
@@ -51,22 +51,19 @@ export async function startNginx(options: NginxOptions): Promise<Nginx> {
   );
   const ports = freePorts(choices.length);
   const fronts = choices.map((choice, i) => ({ ...choice, name: nameOf(choice, options), port: ports[i] ?? 0 }));
+  return { ...(await runNginx(folder, configText(options, fronts), ports[0] ?? 0)), fronts };
+}
+
+/** Runs one worker in `folder` with `http` inside its block of that name, and waits until `port` takes connections. */
+export function runNginx(folder: string, http: string, port: number): Promise<Peer> {
+  mkdirSync(join(folder, "logs"), { recursive: true });
   const config = join(folder, "nginx.conf");
-  writeFileSync(config, configText(options, fronts));
-  const command = ["nginx", "-p", folder, "-c", config, "-e", join(folder, "logs/error.log")];
-  return { ...(await startPeer(command, ports[0] ?? 0)), fronts };
-}
-
-function nameOf(front: Omit<NginxFront, "name" | "port">, { tls }: NginxOptions): string {
-  const nopush = `tcp_nopush ${front.tcpNopush ? "on" : "off"}`;
-  const files = `open_file_cache ${front.openFileCache ? "on" : "off"}`;
-  return `nginx, ${nopush}, ${files}${tls === undefined ? "" : `, kernel TLS ${front.kernelTls ? "on" : "off"}`}`;
-}
-
-function configText({ folder, lakePort, tls }: NginxOptions, fronts: readonly NginxFront[]): string {
-  return `
+  const user = Bun.env["USER"] ?? "root";
+  writeFileSync(
+    config,
+    `
 daemon off;
-user ${Bun.env["USER"] ?? "root"};
+user ${user};
 worker_processes 1;
 pid ${folder}/nginx.pid;
 events { worker_connections 4096; }
@@ -77,6 +74,21 @@ http {
   keepalive_requests 100000000;
   client_body_temp_path ${folder}/body;
   proxy_temp_path ${folder}/temp;
+${http}
+}
+`,
+  );
+  return startPeer(["nginx", "-p", folder, "-c", config, "-e", join(folder, "logs/error.log")], port);
+}
+
+function nameOf(front: Omit<NginxFront, "name" | "port">, { tls }: NginxOptions): string {
+  const nopush = `tcp_nopush ${front.tcpNopush ? "on" : "off"}`;
+  const files = `open_file_cache ${front.openFileCache ? "on" : "off"}`;
+  return `nginx, ${nopush}, ${files}${tls === undefined ? "" : `, kernel TLS ${front.kernelTls ? "on" : "off"}`}`;
+}
+
+function configText({ folder, lakePort, tls }: NginxOptions, fronts: readonly NginxFront[]): string {
+  return `
   proxy_cache_path ${folder}/cache levels=1:2 keys_zone=c:64m max_size=16g inactive=1h use_temp_path=off;
   proxy_http_version 1.1;
   proxy_set_header Connection "";
@@ -86,8 +98,7 @@ http {
   proxy_cache_valid 200 1h;
   proxy_max_temp_file_size 0;
   upstream lake { server 127.0.0.1:${lakePort}; keepalive 64; }
-${fronts.map((front) => serverText(front, tls)).join("")}}
-`;
+${fronts.map((front) => serverText(front, tls)).join("")}`;
 }
 
 function serverText(front: NginxFront, tls: NginxOptions["tls"]): string {

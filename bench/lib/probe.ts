@@ -5,8 +5,9 @@
  *
  * Run as a process of its own: `bun bench/lib/probe.ts PLAN.json`, prints one JSON line.
  */
-import { dlopen, ptr, FFIType as T } from "bun:ffi";
+import { ptr } from "bun:ffi";
 import { readFileSync } from "node:fs";
+import { checkHead, connectTo, libc, POLLIN, sendWhole } from "./socket.ts";
 
 /** What to ask, and how often. */
 export interface ProbePlan {
@@ -28,33 +29,12 @@ export interface ProbeDone {
   readonly maxMs: number;
 }
 
-const libc = dlopen("libc.so.6", {
-  socket: { args: [T.i32, T.i32, T.i32], returns: T.i32 },
-  connect: { args: [T.i32, T.ptr, T.u32], returns: T.i32 },
-  recv: { args: [T.i32, T.ptr, T.u64, T.i32], returns: T.i64_fast },
-  send: { args: [T.i32, T.ptr, T.u64, T.i32], returns: T.i64_fast },
-  poll: { args: [T.ptr, T.u64, T.i32], returns: T.i32 },
-}).symbols;
-const MSG_NOSIGNAL = 0x4000;
-const POLLIN = 1;
 const QUIET_MS_MAX = 60_000;
 const HEAD_BYTES_MAX = 16_384;
 
-function open(port: number): number {
-  const fd = libc.socket(2, 1, 0);
-  const address = Buffer.alloc(16);
-  address.writeUInt16LE(2, 0);
-  address.writeUInt16BE(port, 2);
-  address.set([127, 0, 0, 1], 4);
-  if (fd < 0 || libc.connect(fd, ptr(address), 16) !== 0) throw new Error(`cannot connect to port ${port}`);
-  return fd;
-}
-
 /** Sends one request and reads its answer to the end. */
 function ask(fd: number, request: Buffer, into: Buffer, polled: Int32Array): void {
-  if (Number(libc.send(fd, ptr(request), request.length, MSG_NOSIGNAL)) !== request.length) {
-    throw new Error("a request could not be sent at once");
-  }
+  sendWhole(fd, request);
   for (let length = 0; length < into.length; ) {
     if (libc.poll(ptr(polled), 1, QUIET_MS_MAX) <= 0) throw new Error("nothing came for a minute");
     const got = Number(libc.recv(fd, ptr(into, length), into.length - length, 0));
@@ -63,17 +43,14 @@ function ask(fd: number, request: Buffer, into: Buffer, polled: Int32Array): voi
     const end = into.subarray(0, length).indexOf("\r\n\r\n");
     if (end < 0) continue;
     const bodyBytes = into.length - HEAD_BYTES_MAX;
-    const head = into.toString("latin1", 0, end);
-    if (!/^HTTP\/1\.1 20[06] /.test(head) || Number(/^content-length: *(\d+)/im.exec(head)?.[1]) !== bodyBytes) {
-      throw new Error(`unexpected answer: ${head.slice(0, 200)}`);
-    }
+    checkHead(into.toString("latin1", 0, end), bodyBytes);
     if (length - end - 4 >= bodyBytes) return;
   }
   throw new Error("an answer is too long");
 }
 
 function run(plan: ProbePlan): ProbeDone {
-  const fd = open(plan.port);
+  const fd = connectTo(plan.port);
   const polled = new Int32Array(new ArrayBuffer(64), 0, 2);
   polled[0] = fd;
   polled[1] = POLLIN;

@@ -4,8 +4,9 @@
  *
  * Run as a process of its own: `bun bench/lib/reader.ts PLAN.json`, prints one JSON line.
  */
-import { dlopen, ptr, FFIType as T } from "bun:ffi";
+import { ptr } from "bun:ffi";
 import { readFileSync } from "node:fs";
+import { checkHead, connectTo, libc, MSG_DONTWAIT, MSG_TRUNC, POLLIN, sendWhole } from "./socket.ts";
 
 /** What to read: one connection for each request, all at once. */
 export interface ReadPlan {
@@ -24,18 +25,6 @@ export interface ReadDone {
   readonly firstByteMs: readonly number[];
 }
 
-const libc = dlopen("libc.so.6", {
-  socket: { args: [T.i32, T.i32, T.i32], returns: T.i32 },
-  connect: { args: [T.i32, T.ptr, T.u32], returns: T.i32 },
-  setsockopt: { args: [T.i32, T.i32, T.i32, T.ptr, T.u32], returns: T.i32 },
-  recv: { args: [T.i32, T.ptr, T.u64, T.i32], returns: T.i64_fast },
-  send: { args: [T.i32, T.ptr, T.u64, T.i32], returns: T.i64_fast },
-  poll: { args: [T.ptr, T.u64, T.i32], returns: T.i32 },
-}).symbols;
-const MSG_TRUNC = 0x20;
-const MSG_DONTWAIT = 0x40;
-const MSG_NOSIGNAL = 0x4000;
-const POLLIN = 1;
 const QUIET_MS_MAX = 60_000;
 /** What one call takes off the socket: as a client that reads into a large buffer would. */
 const TAKE_BYTES = 4 << 20;
@@ -47,16 +36,6 @@ interface Reading {
   firstByteMs: number;
 }
 
-function open(port: number): number {
-  const fd = libc.socket(2, 1, 0);
-  const address = Buffer.alloc(16);
-  address.writeUInt16LE(2, 0);
-  address.writeUInt16BE(port, 2);
-  address.set([127, 0, 0, 1], 4);
-  if (fd < 0 || libc.connect(fd, ptr(address), 16) !== 0) throw new Error(`cannot connect to port ${port}`);
-  return fd;
-}
-
 const buffer = Buffer.alloc(64 * 1024);
 
 function receive(reading: Reading, plan: ReadPlan, startMs: number): void {
@@ -66,10 +45,9 @@ function receive(reading: Reading, plan: ReadPlan, startMs: number): void {
     reading.head += buffer.toString("latin1", 0, got);
     const end = reading.head.indexOf("\r\n\r\n");
     if (end < 0) return;
-    const length = Number(/\r\ncontent-length: *(\d+)/i.exec(reading.head)?.[1]);
-    if (length !== plan.bodyBytes) throw new Error(`not ${plan.bodyBytes} bytes:\n${reading.head.slice(0, 1000)}`);
-    reading.left = length - (reading.head.length - end - 4);
-    if (reading.left < length) reading.firstByteMs = performance.now() - startMs;
+    checkHead(reading.head.slice(0, end), plan.bodyBytes);
+    reading.left = plan.bodyBytes - (reading.head.length - end - 4);
+    if (reading.left < plan.bodyBytes) reading.firstByteMs = performance.now() - startMs;
     return;
   }
   const got = Number(libc.recv(reading.fd, null, Math.min(reading.left, TAKE_BYTES), MSG_TRUNC | MSG_DONTWAIT));
@@ -79,17 +57,19 @@ function receive(reading: Reading, plan: ReadPlan, startMs: number): void {
 }
 
 function run(plan: ReadPlan): ReadDone {
-  const readings: Reading[] = plan.requests.map(() => ({ fd: open(plan.port), head: "", left: -1, firstByteMs: -1 }));
+  const readings: Reading[] = plan.requests.map(() => ({
+    fd: connectTo(plan.port),
+    head: "",
+    left: -1,
+    firstByteMs: -1,
+  }));
   const polled = new Int32Array(readings.length * 2);
   const startMs = performance.now();
   readings.forEach((reading, i) => {
-    const bytes = Buffer.from(plan.requests[i] as string);
-    if (Number(libc.send(reading.fd, ptr(bytes), bytes.length, MSG_NOSIGNAL)) !== bytes.length) {
-      throw new Error("a request could not be sent at once");
-    }
+    sendWhole(reading.fd, Buffer.from(plan.requests[i] as string));
   });
-  let open_ = readings.length;
-  while (open_ > 0) {
+  let open = readings.length;
+  while (open > 0) {
     readings.forEach((reading, i) => {
       polled[2 * i] = reading.left === 0 ? -1 : reading.fd;
       polled[2 * i + 1] = POLLIN;
@@ -98,7 +78,7 @@ function run(plan: ReadPlan): ReadDone {
     readings.forEach((reading, i) => {
       if (reading.left === 0 || (polled[2 * i + 1] as number) >>> 16 === 0) return;
       receive(reading, plan, startMs);
-      if (reading.left === 0) open_--;
+      if (reading.left === 0) open--;
     });
   }
   return { seconds: (performance.now() - startMs) / 1000, firstByteMs: readings.map((reading) => reading.firstByteMs) };

@@ -1,8 +1,7 @@
 /** nginx as a server of plain files: one worker, sendfile, each way to configure it on a port of its own. */
-import { mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { descriptorsMax } from "../../src/io/descriptors.ts";
-import { freePorts, type Peer, startPeer } from "./peer.ts";
+import { runNginx } from "./nginx.ts";
+import { freePorts, type Peer } from "./peer.ts";
 
 /** One way to serve the files. */
 export interface StaticFront {
@@ -28,7 +27,6 @@ const WAYS = [
 
 /** Serves what is below `root`; its own files go to `folder`, which the caller removes. */
 export async function startStaticNginx(folder: string, root: string): Promise<StaticNginx> {
-  mkdirSync(join(folder, "logs"), { recursive: true });
   const ports = freePorts(WAYS.length);
   const servers = WAYS.map(
     ({ nopush, cache }, i) => `
@@ -39,31 +37,10 @@ export async function startStaticNginx(folder: string, root: string): Promise<St
     ${cache}
   }`,
   );
-  const config = join(folder, "nginx.conf");
-  writeFileSync(
-    config,
-    `
-daemon off;
-user ${Bun.env["USER"] ?? "root"};
-worker_processes 1;
-pid ${folder}/nginx.pid;
-events { worker_connections 4096; }
-http {
-  access_log off;
-  sendfile on;
-  sendfile_max_chunk 2m;
-  keepalive_requests 100000000;
+  const http = `
   ${CACHE} # one for all servers that do not say otherwise
   default_type application/octet-stream;
-  client_body_temp_path ${folder}/body;
-  proxy_temp_path ${folder}/temp;
-${servers.join("")}
-}
-`,
-  );
-  const peer = await startPeer(
-    ["nginx", "-p", folder, "-c", config, "-e", join(folder, "logs/error.log")],
-    ports[0] ?? 0,
-  );
+${servers.join("")}`;
+  const peer = await runNginx(folder, http, ports[0] ?? 0);
   return { ...peer, fronts: WAYS.map(({ name }, i) => ({ name, port: ports[i] ?? 0 })) };
 }

@@ -15,6 +15,7 @@ import { headerOf } from "../http/types.ts";
 import { batchTargets } from "./batch.ts";
 import type { Front } from "./front.ts";
 import { ODD_BATCH, type TouchedScope, touchedBy } from "./operations.ts";
+import { decodeLoosely } from "./query.ts";
 import type { Placed } from "./respond.ts";
 import { credentialKind, judge } from "./verdict.ts";
 
@@ -145,10 +146,7 @@ function standingOf(placed: Placed, scopes: readonly TouchedScope[]): Standing {
 
 /** Whether a raw query has `word` (lower case) somewhere, in any case of letters and however encoded. */
 function mentions(rawQuery: string, word: string): boolean {
-  const decoded = rawQuery.replace(/%([0-9a-f]{2})/gi, (_, code: string) =>
-    String.fromCharCode(Number.parseInt(code, 16)),
-  );
-  return decoded.toLowerCase().includes(word);
+  return decodeLoosely(rawQuery).toLowerCase().includes(word);
 }
 
 function touchesImmutable(front: Front, scope: TouchedScope): boolean {

@@ -15,7 +15,7 @@ import type { UrlStyle } from "../lake/types.ts";
 import { frontErrors } from "./errors.ts";
 import type { AccountKey } from "./hmac.ts";
 import { detectOperation, type TouchedScope, touchedBy } from "./operations.ts";
-import { parseQuery } from "./query.ts";
+import { decodeLoosely, parseQuery } from "./query.ts";
 import { refusedHere } from "./sas.ts";
 import { signSharedKey, verifySharedKey } from "./shared-key.ts";
 import { parseTarget, rawPathFor } from "./target.ts";
@@ -317,7 +317,7 @@ export function batchRefusedHere(
 
 /** Every `sip=` and `spr=` in a text, in any case of letters and however encoded, with its value as it stands. */
 function* restrictionsIn(text: string): Generator<{ name: "sip" | "spr"; value: string }> {
-  const decoded = text.replace(/%([0-9a-f]{2})/gi, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
+  const decoded = decodeLoosely(text);
   for (const [, name = "", value = ""] of decoded.matchAll(/(sip|spr)\s*=\s*([^&\s]*)/gi)) {
     yield { name: name.toLowerCase() === "sip" ? "sip" : "spr", value: encodeURIComponent(value) };
   }

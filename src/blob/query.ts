@@ -49,6 +49,11 @@ export function percentDecode(text: string): string | null {
   }
 }
 
+/** `text` with every `%XX` as a character, whatever else stands in it: for finding what some reader might see. */
+export function decodeLoosely(text: string): string {
+  return text.replace(/%([0-9a-f]{2})/gi, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
+}
+
 /** Whether `text` has characters outside printable ASCII: such a target can be read in more than one way. */
 export function hasForeignCharacters(text: string): boolean {
   for (let i = 0; i < text.length; i++) {

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
+import { layoutOf } from "./layout.ts";
 import { detectOperation } from "./operations.ts";
 import { parseQuery } from "./query.ts";
-import { applyOverrides, parseRange, screen } from "./screen.ts";
+import { applyOverrides, parseRange, screenHeaders, screenTarget } from "./screen.ts";
 import { parseTarget } from "./target.ts";
 
 const V = ["x-ms-version", "2025-01-05"];
@@ -11,7 +12,10 @@ function screened(raw: string, headers: string[] = V, method = "GET") {
   const target = parseTarget(raw, "127.0.0.1", new Set(["acct"]));
   if (target === null) throw new Error(raw);
   const query = parseQuery(target.query);
-  return screen(detectOperation(method, target, query, headers), target, headers, query);
+  const blob = screenTarget(detectOperation(method, target, query, headers), target, query);
+  return typeof blob === "string"
+    ? { kind: "forward" as const, why: blob }
+    : screenHeaders(blob, layoutOf(headers), headers);
 }
 
 const B = "/acct/c00/b";

@@ -5,7 +5,7 @@
 import type { RawHeaders } from "../http/types.ts";
 import { type Conditions, parseConditions, unconditional } from "./conditions.ts";
 import { isVersionTime } from "./dates.ts";
-import { AT, type Layout, layoutOf, valueAt } from "./layout.ts";
+import { AT, type Layout, valueAt } from "./layout.ts";
 import type { Operation } from "./operations.ts";
 import type { Query } from "./query.ts";
 import type { Target } from "./types.ts";
@@ -196,12 +196,6 @@ export function screenHeaders(blob: AskedBlob, layout: Layout, headers: RawHeade
   const conditions = conditionsOf(layout, headers);
   if (conditions === "forward") return forward("a condition not understood");
   return { kind: "hit-able", blob, apiVersion, range, conditions, clientRequestId: id };
-}
-
-/** Both of {@link screenTarget} and {@link screenHeaders}. */
-export function screen(operation: Operation, target: Target, headers: RawHeaders, query: Query): Screened {
-  const blob = screenTarget(operation, target, query);
-  return typeof blob === "string" ? forward(blob) : screenHeaders(blob, layoutOf(headers), headers);
 }
 
 function conditionsOf(layout: Layout, headers: RawHeaders): Conditions | "forward" {

@@ -119,9 +119,12 @@ function foldWhiteSpace(value: string): string {
   return folded;
 }
 
+function inCultureOrder(ms: Layout["ms"]): Layout["ms"] {
+  return [...ms].sort((a, b) => compareHeaderNames(a.name, b.name));
+}
+
 function canonicalHeaders({ layout, headers }: SignedParts, version: string, reading: Reading): string {
-  const inOrder =
-    reading.order === "ordinal" ? layout.ms : [...layout.ms].sort((a, b) => compareHeaderNames(a.name, b.name));
+  const inOrder = reading.order === "ordinal" ? layout.ms : inCultureOrder(layout.ms);
   let text = "";
   for (const { name, at } of inOrder) {
     const value = (headers[at] ?? "").trim();
@@ -224,7 +227,7 @@ function readingsOf(request: SignableRequest, parts: SignedParts, account: strin
 }
 
 function ordersDiffer(ms: Layout["ms"]): boolean {
-  const culture = [...ms].sort((a, b) => compareHeaderNames(a.name, b.name));
+  const culture = inCultureOrder(ms);
   return ms.some(({ name }, i) => name !== culture[i]?.name);
 }
 

@@ -2,7 +2,7 @@
  * The flash folder itself: its format file, which says what wrote the folder and which folder it is, and the small
  * reads and writes that this needs.
  *
- * Layout: `format`, `ids` (see `ids.ts`), `probe` (written to find out whether the flash works), `index.db` with its
+ * Layout: `format`, `ids` (see `ids.ts`), `probe` (written to find out whether the flash works), `index.sqlite` with its
  * companions, and `files/XX/ID`.
  */
 import { ForebayError, hasCode } from "../base/errors.ts";

@@ -6,6 +6,9 @@ import { TEXTS_SCHEMA } from "./texts.ts";
 /** `application_id` of the database: "Fbay". */
 export const INDEX_APPLICATION = 0x46626179;
 
+/** The name of the index in the flash folder. */
+export const INDEX_FILE = "index.sqlite";
+
 /** The schema written here. Raise it together with a step in {@link UPGRADES}. */
 export const INDEX_FORMAT = 3;
 

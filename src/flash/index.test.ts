@@ -4,8 +4,9 @@ import * as fs from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
 import { createSimClock } from "../../sim/clock.ts";
-import { type FlashIndex, INDEX_FILE, type IndexedVersion, openIndexReader } from "./index.ts";
+import { type FlashIndex, type IndexedVersion, openIndexReader } from "./index.ts";
 import { openFlashIndex } from "./index-open.ts";
+import { INDEX_FILE } from "./index-schema.ts";
 
 async function withFolder(run: (file: string) => void | Promise<void>): Promise<void> {
   const root = fs.mkdtempSync(path.join(os.tmpdir(), "forebay-index-"));
@@ -124,7 +125,7 @@ describe("the index on disk", () => {
       const later = new Database(file);
       later.run("PRAGMA user_version = 9");
       later.close();
-      expect(() => openFlashIndex(file, () => {})).toThrow(/index\.db has format 9.*choose another flash folder/);
+      expect(() => openFlashIndex(file, () => {})).toThrow(/index\.sqlite has format 9.*choose another flash folder/);
       expect(fs.existsSync(file)).toBe(true);
     }));
 

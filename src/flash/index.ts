@@ -18,9 +18,6 @@ import type { Variant } from "./types.ts";
 export { openIndexReader } from "./index-reader.ts";
 export type { IndexedVersion } from "./index-rows.ts";
 
-/** The index's file in the flash folder. */
-export const INDEX_FILE = "index.db";
-
 /** A version in the order of arrival, as eviction and scrub walk over it. */
 export interface IndexEntry {
   readonly id: number;

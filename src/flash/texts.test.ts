@@ -6,8 +6,9 @@ import * as path from "node:path";
 import fc from "fast-check";
 import { limits } from "../base/limits.ts";
 import { realClock } from "../io/clock.ts";
-import { INDEX_FILE, type IndexedVersion, openIndexReader } from "./index.ts";
+import { type IndexedVersion, openIndexReader } from "./index.ts";
 import { openFlashIndex } from "./index-open.ts";
+import { INDEX_FILE } from "./index-schema.ts";
 import { type HeaderShape, headersOf, shapeOf } from "./texts.ts";
 
 const NAMES = ["ETag", "Last-Modified", "Content-MD5", "Content-Type", "x-ms-meta-Name", "x-ms-copy-id", "Server", "x"];

@@ -3,12 +3,15 @@
  * Where the flash cannot be used it goes on without, says so, and tries again; a folder that came back is opened by a
  * fresh process, because start-up is recovery.
  */
+
 import { existsSync, mkdirSync, openSync } from "node:fs";
+import { join } from "node:path";
 import { startAdminServer } from "../admin/server.ts";
 import type { AdminSources, FlashView, LakeView } from "../admin/types.ts";
 import { asForebayError, ForebayError } from "../base/errors.ts";
 import { createGenerations, type Generations, SHARED_BYTES } from "../engine/generations.ts";
 import { openFlashIndex } from "../flash/index-open.ts";
+import { INDEX_FILE } from "../flash/index-schema.ts";
 import { createFlashKeeper } from "../flash/keeper.ts";
 import type { LocalFlashKeeper } from "../flash/keeper-types.ts";
 import { listenChannel, type Peer } from "../io/channel.ts";
@@ -105,7 +108,7 @@ async function start(init: Init): Promise<Running> {
 /** Opens the flash folder. Null: it is open. */
 async function openFlash(world: KeeperWorld): Promise<ForebayError | null> {
   const { config, log, disk, generations } = world;
-  const indexPath = `${config.flashFolder}/index.sqlite`;
+  const indexPath = join(config.flashFolder, INDEX_FILE);
   try {
     mkdirSync(config.flashFolder, { recursive: true, mode: 0o700 });
     world.lock?.release();

@@ -1,5 +1,7 @@
 /** A server: one process of several that share the Blob endpoint's port. It holds no state that a crash could lose. */
+
 import { openSync } from "node:fs";
+import { join } from "node:path";
 import { asForebayError, ForebayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { seededRandom } from "../base/random.ts";
@@ -14,6 +16,7 @@ import { createReader } from "../engine/read.ts";
 import { createStats } from "../engine/stats.ts";
 import { createTrust } from "../engine/trust.ts";
 import { openIndexReader } from "../flash/index-reader.ts";
+import { INDEX_FILE } from "../flash/index-schema.ts";
 import { createReadFiles } from "../flash/read-files.ts";
 import { type HttpServer, startHttpServer } from "../http/server.ts";
 import { realClock } from "../io/clock.ts";
@@ -50,7 +53,7 @@ async function start(init: Init): Promise<Running> {
     Promise.reject(new ForebayError("internal", "only the keeper syncs")),
   );
   const files = createReadFiles(disk, filesToKeep());
-  const index = openIndexReader(`${config.flashFolder}/index.sqlite`, clock);
+  const index = openIndexReader(join(config.flashFolder, INDEX_FILE), clock);
   // A fresh name for each life: what an earlier process of this place had claimed ends with it.
   const holder = `${init.name}-${process.pid}`;
   let link: KeeperLink | null = null;

@@ -3,6 +3,7 @@ import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { allocatedBytes, blockCount, blockLength, isPresent } from "../../src/flash/files.ts";
 import { openIndexReader } from "../../src/flash/index-reader.ts";
+import { INDEX_FILE } from "../../src/flash/index-schema.ts";
 import type { VersionRecord } from "../../src/flash/types.ts";
 import { realClock } from "../../src/io/clock.ts";
 
@@ -17,7 +18,7 @@ export interface Footprint {
 
 /** Looks at a folder at rest, in which there may be versions of `keys` only. */
 export function footprintOf(flash: string, keys: readonly string[]): Footprint {
-  const index = openIndexReader(join(flash, "index.sqlite"), realClock);
+  const index = openIndexReader(join(flash, INDEX_FILE), realClock);
   const records = new Map<string, VersionRecord>();
   for (const key of keys) {
     const record = index.lookup(key);

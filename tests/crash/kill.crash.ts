@@ -12,6 +12,7 @@ import { startSimLakeServer } from "../../sim/lake/server.ts";
 import { createSimService, SIM_ACCOUNT } from "../../sim/lake/service.ts";
 import { type Random, seededRandom } from "../../src/base/random.ts";
 import { openIndexReader } from "../../src/flash/index-reader.ts";
+import { INDEX_FILE } from "../../src/flash/index-schema.ts";
 import { realClock } from "../../src/io/clock.ts";
 import { lastLines, tempFolder, within } from "../support/temp.ts";
 import { admin, childrenOf, isAlive, metrics, type Process, readProc, type Up, until, up } from "../system/harness.ts";
@@ -126,7 +127,7 @@ class Run {
 
   /** The blobs that nobody changes and that are wholly on flash, as the index in `folder` says. */
   onFlash(folder: string): string[] {
-    const index = openIndexReader(join(folder, "index.sqlite"), realClock);
+    const index = openIndexReader(join(folder, INDEX_FILE), realClock);
     const found = STILL.names.filter((name) => index.lookup(`${SIM_ACCOUNT}/still/${name}`)?.present === null);
     index.close();
     return found;
@@ -140,7 +141,7 @@ class Run {
     const copy = join(this.folder.path, "copy");
     rmSync(copy, { recursive: true, force: true });
     mkdirSync(copy);
-    for (const name of ["index.sqlite", "index.sqlite-wal"]) {
+    for (const name of [INDEX_FILE, `${INDEX_FILE}-wal`]) {
       if (existsSync(join(this.up.flash, name))) copyFileSync(join(this.up.flash, name), join(copy, name));
     }
     const seenByAll = this.onFlash(this.up.flash);

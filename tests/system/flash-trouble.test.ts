@@ -7,6 +7,7 @@ import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { startSimLakeServer } from "../../sim/lake/server.ts";
 import { createSimService, type SimService } from "../../sim/lake/service.ts";
+import { INDEX_FILE } from "../../src/flash/index-schema.ts";
 import { runChild } from "../support/process.ts";
 import {
   admin,
@@ -127,7 +128,7 @@ describe("the flash folder", () => {
     await readAll(forebay, 0, 3);
     await committed(forebay.adminUrl);
     expect(await readAll(forebay, 0, 3)).toBe(3);
-    expect(readdirSync(flash)).toContain("index.sqlite");
+    expect(readdirSync(flash)).toContain(INDEX_FILE);
   }, 60_000);
 
   test.skipIf(!canMount)(

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { startSimLakeServer } from "../../sim/lake/server.ts";
 import { createSimService, SIM_ACCOUNT, SIM_KEY, type SimService } from "../../sim/lake/service.ts";
+import { INDEX_FILE } from "../../src/flash/index-schema.ts";
 import { headerOf } from "../../src/http/types.ts";
 import { forebayCommand } from "../support/forebay.ts";
 import { runChild } from "../support/process.ts";
@@ -201,7 +202,7 @@ test("no secret in logs, metrics, status, command lines, environments or on flas
   for (const [where, text] of texts) {
     for (const secret of secrets) expect([where, secret, text.includes(secret)]).toEqual([where, secret, false]);
   }
-  for (const path of [forebay.flash, join(forebay.flash, "index.sqlite")]) {
+  for (const path of [forebay.flash, join(forebay.flash, INDEX_FILE)]) {
     expect([path, statSync(path).mode & 0o077 & (statSync(path).isDirectory() ? 0o077 : 0)]).toEqual([path, 0]);
   }
 }, 20_000);
