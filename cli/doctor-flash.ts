@@ -8,7 +8,7 @@ import { type Config, flashBoundBytes } from "../src/node/config.ts";
 /** One finding. */
 export interface Check {
   readonly name: string;
-  readonly status: "ok" | "warn" | "fail";
+  readonly status: "ok" | "warn" | "fail" | "skip";
   readonly detail: string;
   /** What to do about it. */
   readonly remedy?: string;
@@ -38,7 +38,7 @@ export function mountOf(path: string, mountinfo: string): Mount | null {
 }
 
 const NETWORK_TYPES = /^(nfs|cifs|smb|ceph|lustre|gluster|9p|fuse\.)/;
-const MEMORY_TYPES: ReadonlySet<string> = new Set(["tmpfs", "ramfs"]);
+export const MEMORY_TYPES: ReadonlySet<string> = new Set(["tmpfs", "ramfs"]);
 
 /** What kind of file system the cache would lie on. */
 export function judgeMount(mount: Mount): Check {
@@ -67,9 +67,14 @@ export function judgeMount(mount: Mount): Check {
 export function checkFlash(config: Config): Check[] {
   const existing = nearestFolder(config.flashFolder);
   const checks: Check[] = [checkWritable(config.flashFolder, existing)];
-  const mount = mountOf(fs.realpathSync(existing), readOr("/proc/self/mountinfo"));
+  const mount = mountBelow(config);
   checks.push(mount === null ? { name: "flash file system", status: "warn", detail: "unknown" } : judgeMount(mount));
   return [...checks, ...checkSpace(config, existing)];
+}
+
+/** The mount that the flash folder lies on, or will lie on. */
+export function mountBelow(config: Config): Mount | null {
+  return mountOf(fs.realpathSync(nearestFolder(config.flashFolder)), readOr("/proc/self/mountinfo"));
 }
 
 function nearestFolder(path: string): string {

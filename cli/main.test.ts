@@ -39,7 +39,7 @@ async function forebay(args: readonly string[], env: Record<string, string> = {}
 }
 
 describe("help and usage", () => {
-  for (const command of ["up", "demo", "status", "doctor"]) {
+  for (const command of ["up", "demo", "status", "flush", "journal", "doctor"]) {
     test(`${command} --help has examples`, async () => {
       const { status, out } = await forebay([command, "--help"]);
       expect(status).toBe(0);
@@ -51,7 +51,8 @@ describe("help and usage", () => {
   test("--help lists the commands that work, --version prints the version", async () => {
     const { status, out } = await forebay(["--help"]);
     expect(status).toBe(0);
-    for (const command of ["up", "demo", "status", "doctor"]) expect(out).toContain(`\n  ${command} `);
+    for (const command of ["up", "demo", "status", "flush", "journal", "doctor"])
+      expect(out).toContain(`\n  ${command} `);
     expect((await forebay(["--version"])).out).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 

@@ -4,6 +4,8 @@ import { version } from "../package.json" with { type: "json" };
 import { asForebayError, hasCode } from "../src/base/errors.ts";
 import { registerDemo } from "./demo.ts";
 import { registerDoctor } from "./doctor.ts";
+import { registerFlush } from "./flush.ts";
+import { registerJournal } from "./journal.ts";
 import { registerStatus } from "./status.ts";
 import { registerUp } from "./up.ts";
 
@@ -30,6 +32,8 @@ export function buildProgram(): Command {
   registerUp(program);
   registerDemo(program);
   registerStatus(program);
+  registerFlush(program);
+  registerJournal(program);
   registerDoctor(program);
   return program;
 }

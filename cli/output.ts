@@ -33,6 +33,21 @@ export function aligned(rows: readonly (readonly string[])[], right: readonly nu
   );
 }
 
+/** Text from elsewhere (names of blobs, words of the lake) that cannot make a terminal do things. */
+export function plain(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (one) => `\\u{${(one.codePointAt(0) ?? 0).toString(16)}}`);
+}
+
+/** A whole number for people. */
+export function number(value: number): string {
+  return value.toLocaleString("en-US");
+}
+
+/** A number and what it counts. */
+export function plural(value: number, one: string, many = `${one}s`): string {
+  return `${number(value)} ${value === 1 ? one : many}`;
+}
+
 /** A duration for people: the two largest units. */
 export function formatDuration(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)} ms`;
@@ -81,5 +96,37 @@ export function startProgress(what: string, totalBytes: number): Progress {
       process.stderr.write(lively ? `\r\x1b[K${line()}` : `${line()}\n`);
     },
     end: () => process.stderr.write(lively ? `\r\x1b[K${line()}\n` : `${line()}\n`),
+  };
+}
+
+/** Progress of work that shrinks: what is left of it. */
+export interface Countdown {
+  /** The most that was ever left counts as the whole. */
+  show(entries: number, bytes: number): void;
+  end(): void;
+}
+
+/** Shows on standard error what is left of `what`: a moving bar on a terminal, a line every ten seconds elsewhere. */
+export function startCountdown(what: string): Countdown {
+  const lively = isLively(process.stderr);
+  let [wholeEntries, wholeBytes] = [0, 0];
+  let shownAt = Number.NEGATIVE_INFINITY;
+  let drawn = false;
+  return {
+    show: (entries, bytes) => {
+      [wholeEntries, wholeBytes] = [Math.max(wholeEntries, entries), Math.max(wholeBytes, bytes)];
+      if (wholeEntries === 0) return;
+      const now = performance.now();
+      if (!lively && now - shownAt < LINE_EVERY_MS) return;
+      shownAt = now;
+      drawn = true;
+      const share = wholeBytes === 0 ? 1 - entries / wholeEntries : 1 - bytes / wholeBytes;
+      const text = `${plural(entries, "write")}, ${formatBytes(bytes)} left`;
+      const line = `${what} ${lively ? `${bar(share, 24)} ` : ""}${Math.floor(share * 100)}%  ${text}`;
+      process.stderr.write(lively ? `\r\x1b[K${line}` : `${line}\n`);
+    },
+    end: () => {
+      if (lively && drawn) process.stderr.write("\n");
+    },
   };
 }

@@ -15,10 +15,14 @@ export function addSettings(command: Command): Command {
 }
 
 /** The configuration from flags, environment and file. Throws `config`. */
-export function configFrom(flags: Readonly<Record<string, string>>, env: NodeJS.ProcessEnv = process.env): Config {
+export function configFrom(
+  flags: Readonly<Record<string, string>>,
+  options: { readonly mayLackLake?: boolean } = {},
+): Config {
   return loadConfig({
+    ...options,
     flags,
-    env,
+    env: process.env,
     folder: process.cwd(),
     cpus: availableParallelism(),
     readFile: (path) => readFileSync(path, "utf8"),

@@ -1,7 +1,8 @@
 /** How `status` looks to people. */
 import { z } from "zod";
 import { formatBytes } from "../src/base/units.ts";
-import { aligned, bar, formatDuration } from "./output.ts";
+import { aligned, bar, formatDuration, number, plural } from "./output.ts";
+import { writesRows, writesSchema } from "./status-writes.ts";
 
 const count = z.number();
 
@@ -26,6 +27,11 @@ export const statusSchema = z.object({
       maxStaleMs: z.union([count, z.literal("immutable")]),
       onLakeOutage: z.string(),
       verdict: z.string(),
+      write: z.string().optional(),
+      exclusive: z.boolean().optional(),
+      whenParked: z.string().optional(),
+      tier: z.string().nullish(),
+      maxUnflushedMs: count.nullish(),
     }),
   ),
   flash: z.object({
@@ -37,6 +43,7 @@ export const statusSchema = z.object({
     evictions: count,
   }),
   servers: count,
+  writes: writesSchema.nullish(),
   totals: z.object({
     hits: count,
     misses: count,
@@ -76,6 +83,7 @@ export function renderStatus(status: Status): string[] {
       `${bar(used, 20)} ${formatBytes(flash.usedBytes)} of ${formatBytes(flash.boundBytes)} (${Math.round(used * 100)}%)`,
     ],
     ["", `${flash.path}: ${flash.state}, ${plural(flash.blobs, "blob")}, ${plural(flash.evictions, "eviction")}`],
+    ...(status.writes === null || status.writes === undefined ? [] : writesRows(status.writes)),
     ["reads", `${reads}, ${number(totals.forwards)} forwarded`],
     ["bytes", `${formatBytes(totals.bytesFromFlash)} from flash, ${formatBytes(totals.bytesFromLake)} from the lake`],
     ["saved", `${plural(totals.lakeReadsSaved, "lake read")}, ${formatBytes(totals.bytesSaved)} of lake traffic`],
@@ -96,13 +104,17 @@ function policyLine(policy: Status["policies"][number]): string {
   const stale = policy.maxStaleMs === "immutable" ? "immutable" : `checked after ${formatDuration(policy.maxStaleMs)}`;
   const outage = policy.onLakeOutage === "serve" ? ", served in an outage" : "";
   const verdict = policy.verdict === "container" ? ", one verdict per container" : "";
-  return `${policy.path === "" ? '""' : policy.path}: ${stale}${outage}${verdict}`;
+  return `${policy.path === "" ? '""' : policy.path}: ${stale}${outage}${verdict}${writePart(policy)}`;
 }
 
-function number(value: number): string {
-  return value.toLocaleString("en-US");
-}
-
-function plural(value: number, what: string): string {
-  return `${number(value)} ${what}${value === 1 ? "" : "s"}`;
+function writePart({ write, exclusive, whenParked, tier, maxUnflushedMs }: Status["policies"][number]): string {
+  if (write !== "back") return "";
+  const parts = [
+    "writes back",
+    ...(exclusive === true ? ["exclusive"] : []),
+    ...(whenParked === "pass" ? ["parked writes let others pass"] : []),
+    ...(typeof tier === "string" ? [`tier ${tier}`] : []),
+    ...(typeof maxUnflushedMs === "number" ? [`in the lake within ${formatDuration(maxUnflushedMs)}`] : []),
+  ];
+  return `, ${parts.join(", ")}`;
 }

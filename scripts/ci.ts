@@ -20,6 +20,8 @@ interface Step {
 const CODEC_CASES = "10000";
 /** Simulated histories beside those of `npm test`; some eight a second. */
 const HISTORY_CASES = "200";
+/** Simulated histories of writes beside those of `npm test`; some eight a second. */
+const WRITES_CASES = "500";
 const CRASH_ROUNDS = "50";
 /** Growth of memory is judged from two minutes on. */
 const SOAK_MINUTES = "2";
@@ -35,6 +37,7 @@ function steps(folder: string): Step[] {
     ["crash", 8, ["--rounds", CRASH_ROUNDS]],
     ["fuzz", 3, ["--only", "http", "--cases", CODEC_CASES]],
     ["fuzz", 6, ["--only", "history", "--cases", HISTORY_CASES]],
+    ["fuzz", 6, ["--only", "writes", "--cases", WRITES_CASES]],
     ["soak", 4, ["--minutes", SOAK_MINUTES, "--servers", "2"]],
   ] as const;
   for (const [name, minutesMax, args] of suites) {

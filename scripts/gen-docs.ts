@@ -1,6 +1,7 @@
 /** Writes `docs/cli.md` from the commands' own help and the schema of the settings. `--check` only compares. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Command } from "commander";
 import { buildProgram } from "../cli/main.ts";
 import { settings } from "../src/node/config-schema.ts";
 import { ROOT } from "./run.ts";
@@ -40,6 +41,12 @@ policies:                        # the longest matching [ACCOUNT:]CONTAINER/PREF
     maxStale: 1m
     onLakeOutage: serve          # or fail (the default): 503 once what is there is too old
     verdict: container           # or blob (the default): what one yes of the lake covers
+  - path: checkpoints/
+    write: back                  # acknowledged once durable on flash; or through (the default): once the lake has it
+    exclusive: true              # nobody writes there but through this Forebay (default: false)
+    whenParked: pass             # what the lake refused holds back only its own blob; or hold (the default): its path
+    tier: cool                   # the access tier of what is written: hot, cool or cold (default: the account's)
+    maxUnflushed: 10m            # /readyz says so when a write waits for longer (default: any time)
 \`\`\`
 
 A policy holds as a whole: what it leaves out has its default, not what a shorter path says.
@@ -48,13 +55,18 @@ A policy holds as a whole: what it leaves out has its default, not what a shorte
 
 function commands(): string {
   return buildProgram()
-    .commands.map((command) => {
-      const lines: string[] = [];
-      command.configureOutput({ writeOut: (text) => lines.push(text), getOutHelpWidth: () => 100 });
-      command.outputHelp();
-      return `## forebay ${command.name()}\n\n\`\`\`text\n${lines.join("").trimEnd()}\n\`\`\`\n`;
-    })
+    .commands.flatMap((command) => [section(command, 2), ...command.commands.map((below) => section(below, 3))])
     .join("\n");
+}
+
+/** What a command says of itself. */
+function section(command: Command, level: number): string {
+  const lines: string[] = [];
+  command.configureOutput({ writeOut: (text) => lines.push(text), getOutHelpWidth: () => 100 });
+  command.outputHelp();
+  const above = command.parent?.parent === null || command.parent === null ? "" : `${command.parent.name()} `;
+  const title = `${"#".repeat(level)} forebay ${above}${command.name()}`;
+  return `${title}\n\n\`\`\`text\n${lines.join("").trimEnd()}\n\`\`\`\n`;
 }
 
 function table(): string {

@@ -53,6 +53,8 @@ interface Handle {
 
 const eio = (what: string): ForebayError => new ForebayError("flash-failed", `${what}: EIO (simulated)`);
 
+const folderOf = (name: string): string => name.slice(0, Math.max(0, name.lastIndexOf("/")));
+
 /** An empty disk. */
 export function createSimDisk(parts: {
   readonly random: Random;
@@ -73,6 +75,9 @@ export function createSimDisk(parts: {
   let names = new Map<string, SimFile>();
   let durableNames = new Map<string, SimFile>();
   const handles = new Map<number, Handle>();
+  /** Flushes begun, and the latest of them that each folder's names were made durable by. */
+  let flushes = 0;
+  const flushedAs = new Map<string, number>();
   let nextFd = 1_000;
   let life = 0;
 
@@ -124,6 +129,23 @@ export function createSimDisk(parts: {
     for (const sync of syncs) sync.succeed();
     then();
   };
+  /**
+   * Notes the names in a folder (or in all) as they are now; the call makes them durable. What another flush that began
+   * later has made durable already is not undone.
+   */
+  const namesOf = (only?: string): (() => void) => {
+    const started = ++flushes;
+    const namesThen = [...names].filter(([name]) => only === undefined || folderOf(name) === only);
+    return () => {
+      const isNewer = (name: string): boolean => (flushedAs.get(folderOf(name)) ?? 0) > started;
+      for (const name of [...durableNames.keys()]) {
+        if ((only === undefined || folderOf(name) === only) && !isNewer(name)) durableNames.delete(name);
+      }
+      for (const [name, file] of namesThen) if (!isNewer(name)) durableNames.set(name, file);
+      const folders = only === undefined ? new Set([...names.keys()].map(folderOf)) : [only];
+      for (const folder of folders) flushedAs.set(folder, Math.max(started, flushedAs.get(folder) ?? 0));
+    };
+  };
   const restart = (): void => {
     life++;
     handles.clear();
@@ -163,20 +185,13 @@ export function createSimDisk(parts: {
     syncFile: (fd) => flush("fdatasync", [handleOf(fd).file], () => {}),
     syncAll: () => {
       present("syncfs");
-      const namesThen = new Map(names);
-      return flush("syncfs", [...allFiles()], () => {
-        durableNames = namesThen;
-      });
+      const then = namesOf();
+      return flush("syncfs", [...allFiles()], then);
     },
     syncFolder: (path) => {
       present("fsync");
       if (path !== "" && names.get(path)?.isFolder !== true) throw new ForebayError("gone", `fsync: no folder ${path}`);
-      const inside = (name: string): boolean => name.slice(0, Math.max(0, name.lastIndexOf("/"))) === path;
-      const namesThen = [...names].filter(([name]) => inside(name));
-      return flush("fsync", [], () => {
-        for (const name of [...durableNames.keys()].filter(inside)) durableNames.delete(name);
-        for (const [name, file] of namesThen) durableNames.set(name, file);
-      });
+      return flush("fsync", [], namesOf(path));
     },
     unlink: (path) => {
       writable(`unlink ${path}`);

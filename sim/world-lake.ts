@@ -18,7 +18,7 @@ import { createAzureLake } from "../src/lake/azure.ts";
 import type { OwnLake } from "../src/lake/types.ts";
 import { simHttpClient } from "./lake/client.ts";
 import { createFaultPlan, type Fault, type FaultPlan } from "./lake/faults.ts";
-import type { SimRequest, SimResponse } from "./lake/model.ts";
+import type { Blob, SimRequest, SimResponse } from "./lake/model.ts";
 import { createSimService, SIM_ACCOUNT, type SimService } from "./lake/service.ts";
 
 /** What a blob was for a while. */
@@ -35,12 +35,42 @@ export interface LakeState {
   readonly by: "forebay" | "foreign";
 }
 
+/** A blob that the lake made, replaced or removed, in the order in which it did. */
+export interface LakeCommit {
+  readonly atMs: number;
+  /** `CONTAINER/BLOB`. */
+  readonly name: string;
+  /** Forebay on its own behalf, a request that it passed on, or somebody else. */
+  readonly by: "own" | "forward" | "foreign";
+  readonly before: LakeBlob | null;
+  /** Null: it is gone. */
+  readonly after: LakeBlob | null;
+  readonly ifMatch: string | null;
+  readonly ifNoneMatch: string | null;
+  /** The network delivered a request twice, and this is of the second time. */
+  readonly again: boolean;
+}
+
+export interface LakeBlob {
+  readonly etag: string;
+  readonly bytes: Uint8Array;
+  readonly contentType: string | null;
+  /** Names in lower case. */
+  readonly metadata: ReadonlyMap<string, string>;
+  /** Ids of the blocks that it was committed from, base64. */
+  readonly blockIds: readonly string[];
+}
+
 /** How the way to the lake behaves. */
 export interface Way {
   /** No connection can be made, and those that stand break. */
   down: boolean;
+  /** What Forebay asks for itself is refused with 403 where this says so. */
+  refuses: ((request: ClientRequest) => boolean) | null;
   /** A request travels this long at most before the lake sees it, and an answer before it is heard. */
   travelMsMax: number;
+  /** How much longer than that a change travels that Forebay makes on its own behalf. */
+  ownChangeMsMax: number;
   /** Pause between two pieces of a body, at most; and the size of pieces, at most. */
   pieceMsMax: number;
   pieceBytesMax: number;
@@ -59,6 +89,8 @@ export interface WorldLake {
   setFault(fault: Fault, probability: number): void;
   calmFaults(): void;
   damageNext(damage: Damage): void;
+  /** Everything that became of any blob, oldest first. */
+  readonly commits: readonly LakeCommit[];
   /** Begins to write down what becomes of `CONTAINER/BLOB` (with `?snapshot=…` for one of its snapshots). */
   watch(name: string): void;
   /** The states of a watched blob, oldest first. */
@@ -78,9 +110,28 @@ const OBSERVER = "the-observer";
 const PINNED_ONLY: ReadonlySet<Fault> = new Set<Fault>(["otherEtag", "longBody", "wrongContentRange"]);
 
 export function createWorldLake(clock: Clock, random: Random): WorldLake {
-  const service = createSimService();
+  const commits: LakeCommit[] = [];
+  let actor: LakeCommit["by"] = "foreign";
+  let delivered: SimRequest | null = null;
+  let again = false;
+  const service = createSimService({
+    committed: ({ container, blob, before, after, headers }) => {
+      commits.push({
+        atMs: clock.monotonicMs(),
+        name: `${container}/${blob}`,
+        by: actor,
+        before: before === undefined ? null : lakeBlob(before),
+        after: after === undefined ? null : lakeBlob(after),
+        ifMatch: headerOf(headers, "if-match") ?? null,
+        ifNoneMatch: headerOf(headers, "if-none-match") ?? null,
+        again,
+      });
+    },
+  });
   service.setToken(OBSERVER, { roles: ["contributor"], expiresAtMs: Number.POSITIVE_INFINITY });
-  const way: Way = { down: false, travelMsMax: 10, pieceMsMax: 3, pieceBytesMax: 32 * 1024 };
+  const way: Way = {
+    ...{ down: false, refuses: null, travelMsMax: 10, ownChangeMsMax: 0, pieceMsMax: 3, pieceBytesMax: 32 * 1024 },
+  };
   const readFaults = createFaultPlan(random.fork());
   const forwardFaults = createFaultPlan(random.fork());
   const pinnedFaults = new Map<Fault, number>();
@@ -91,27 +142,50 @@ export function createWorldLake(clock: Clock, random: Random): WorldLake {
   const observe = (by: LakeState["by"]): void => {
     for (const [name, states] of watched) note(states, look(service, name, clock.wallMs()), clock.monotonicMs(), by);
   };
-  const recorded: SimService = {
+  const recordedAs = (by: LakeCommit["by"]): SimService => ({
     ...service,
     handle: (request, context) => {
-      const response = service.handle(request, context);
-      if (request.method !== "GET" && request.method !== "HEAD") observe("forebay");
-      return response;
+      again = request === delivered;
+      delivered = request;
+      actor = by;
+      try {
+        const response = service.handle(request, context);
+        if (request.method !== "GET" && request.method !== "HEAD") observe("forebay");
+        return response;
+      } finally {
+        actor = "foreign";
+        again = false;
+      }
     },
-  };
+  });
   const short = (msMax: number): number => (random.uint32() / 0x1_0000_0000) * msMax;
 
   const client = (faults: FaultPlan, own: boolean, alive: () => boolean, refused: () => void): HttpClient => {
-    const inner = simHttpClient({ service: recorded, clock, faults, reachable: () => !way.down });
+    const inner = simHttpClient({
+      service: recordedAs(own ? "own" : "forward"),
+      clock,
+      faults,
+      reachable: () => !way.down,
+    });
     const exchange = async (request: ClientRequest): Promise<ClientResponse> => {
       await clock.sleep(short(way.travelMsMax));
+      const changes = request.method === "PUT" || request.method === "DELETE";
+      if (own && changes && way.ownChangeMsMax > 0) {
+        await clock.sleep(short(way.ownChangeMsMax));
+        // Its bytes were still on their way.
+        if (!alive()) {
+          request.body?.close();
+          throw new ForebayError("lake-lost", "the process that sent it has ended");
+        }
+      }
       if (own && headerOf(request.headers, "if-match") !== undefined) {
         for (const [fault, probability] of pinnedFaults) {
           if (random.chance(probability))
             faults.force(fault, 1, (one) => headerOf(one.headers, "if-match") !== undefined);
         }
       }
-      const response = await inner.request({ ...request, signal: undefined });
+      const refusal = own && way.refuses?.(request) === true ? refusing(request) : null;
+      const response = refusal ?? (await inner.request({ ...request, signal: undefined }));
       await clock.sleep(short(way.travelMsMax));
       const { status } = response.head;
       const signed = headerOf(request.headers, "authorization")?.startsWith("SharedKey ") === true;
@@ -120,7 +194,10 @@ export function createWorldLake(clock: Clock, random: Random): WorldLake {
     };
     return {
       request: async (request) => {
-        if (request.signal?.aborted === true) throw new ForebayError("cancelled", "the request was cancelled");
+        if (request.signal?.aborted === true) {
+          request.body?.close();
+          throw new ForebayError("cancelled", "the request was cancelled");
+        }
         const bodyTaken = own ? counter(taken, nameOf(request.target)) : null;
         if (bodyTaken !== null) bodyTaken.reads++;
         // A caller that leaves is gone at once; what it asked may be done all the same.
@@ -173,6 +250,7 @@ export function createWorldLake(clock: Clock, random: Random): WorldLake {
   };
   return {
     service,
+    commits,
     way,
     readFaults,
     forwardFaults,
@@ -234,6 +312,27 @@ export function alone<T>(work: Promise<T>, signal: AbortSignal | undefined, aliv
       },
     );
   });
+}
+
+function lakeBlob(blob: Blob): LakeBlob {
+  const { etag, content, properties, metadata, blocks } = blob;
+  return {
+    etag,
+    bytes: content.read(0, content.sizeBytes),
+    contentType: properties.get("content-type") ?? null,
+    metadata: new Map(metadata.map(([name, value]) => [name.toLowerCase(), value])),
+    blockIds: blocks.map(({ id }) => id),
+  };
+}
+
+/** 403 as the service gives it to whoever lacks a role. */
+function refusing(request: ClientRequest): ClientResponse {
+  request.body?.close();
+  const headers = ["x-ms-error-code", "AuthorizationPermissionMismatch", "Content-Length", "0"];
+  return {
+    head: { status: 403, reason: "", headers },
+    body: { lengthBytes: 0, read: async () => null, cancel: () => {} },
+  };
 }
 
 function counter(all: Map<string, { bytes: number; reads: number }>, name: string): { bytes: number; reads: number } {

@@ -8,6 +8,7 @@ import type { Random } from "../src/base/random.ts";
 import type { FlashKeeper, KeeperListener } from "../src/flash/types.ts";
 import type { Clock } from "../src/io/clock.ts";
 import type { Disk } from "../src/io/disk.ts";
+import type { WriteDesk } from "../src/writeback/types.ts";
 
 /** Whether a process runs, and what it is given of the world. */
 export interface Life {
@@ -70,6 +71,7 @@ export function createLife(world: { readonly clock: Clock; readonly disk: Disk }
 export interface KeeperEnd {
   readonly life: Life;
   readonly keeper: FlashKeeper;
+  readonly desk: WriteDesk;
   subscribe(holder: string, listener: KeeperListener): void;
   holderGone(holder: string): void;
 }
@@ -77,6 +79,7 @@ export interface KeeperEnd {
 /** One server's channel to the keeper: in order, taking time, and gone with either end. */
 export interface KeeperLink {
   readonly keeper: FlashKeeper;
+  readonly desk: WriteDesk;
   /** A keeper is there (again). */
   join(end: KeeperEnd): void;
   /** The keeper's process ended: whoever waits for an answer is told. */
@@ -101,7 +104,7 @@ export function createKeeperLink(parts: {
   const pause = (atMs: number): number =>
     Math.max(atMs, clock.monotonicMs() + (random.uint32() / 0x1_0000_0000) * parts.delayMsMax);
 
-  const call = <T>(run: (keeper: FlashKeeper) => Promise<T>): Promise<T> => {
+  const reach = <T>(timeoutMs: number, run: (end: KeeperEnd) => Promise<T>): Promise<T> => {
     const peer = end;
     if (peer === null) return Promise.reject(closed());
     return new Promise<T>((resolve, reject) => {
@@ -112,7 +115,7 @@ export function createKeeperLink(parts: {
       };
       const fail = (error: ForebayError): void => settle(() => reject(error));
       waiting.add(fail);
-      const timer = clock.after(limits.keeperReplyTimeoutMs, () => fail(new ForebayError("timeout", "no answer")));
+      const timer = clock.after(timeoutMs, () => fail(new ForebayError("timeout", "no answer")));
       const back = (then: () => void): void => {
         returnsAtMs = pause(returnsAtMs);
         clock.after(returnsAtMs - clock.monotonicMs(), () => settle(then));
@@ -120,7 +123,7 @@ export function createKeeperLink(parts: {
       arrivesAtMs = pause(arrivesAtMs);
       clock.after(arrivesAtMs - clock.monotonicMs(), () => {
         if (!peer.life.alive() || !life.alive()) return;
-        run(peer.keeper).then(
+        run(peer).then(
           (value) => {
             if (peer.life.alive()) back(() => resolve(structuredClone(value)));
           },
@@ -131,7 +134,10 @@ export function createKeeperLink(parts: {
       });
     });
   };
+  const call = <T>(run: (keeper: FlashKeeper) => Promise<T>): Promise<T> =>
+    reach(limits.keeperReplyTimeoutMs, ({ keeper }) => run(keeper));
   return {
+    desk: createDeskLink(reach),
     keeper: {
       acquire: (request) => call((keeper) => keeper.acquire(structuredClone(request))),
       publish: (publication) => call((keeper) => keeper.publish(structuredClone(publication))),
@@ -165,5 +171,35 @@ export function createKeeperLink(parts: {
       end = null;
       for (const fail of [...waiting]) fail(closed());
     },
+  };
+}
+
+/** The desk behind a channel. What waits for the lake waits as long as its caller said, and for the answer's way. */
+function createDeskLink(reach: <T>(timeoutMs: number, run: (end: KeeperEnd) => Promise<T>) => Promise<T>): WriteDesk {
+  const ask = <A extends readonly unknown[], T>(
+    args: A,
+    run: (desk: WriteDesk, args: A) => Promise<T>,
+    waitMs = 0,
+  ): Promise<T> => {
+    // What goes through a channel is a copy.
+    const copy = structuredClone(args);
+    return reach(limits.keeperReplyTimeoutMs + waitMs, ({ desk }) => run(desk, copy));
+  };
+  return {
+    reserve: (...args) => ask(args, (desk, copy) => desk.reserve(...copy)),
+    giveBack: (...args) => ask(args, (desk, copy) => desk.giveBack(...copy)),
+    stage: (...args) => ask(args, (desk, copy) => desk.stage(...copy)),
+    write: (...args) => ask(args, (desk, copy) => desk.write(...copy)),
+    latest: (...args) => ask(args, (desk, copy) => desk.latest(...copy)),
+    inline: (...args) => ask(args, (desk, copy) => desk.inline(...copy)),
+    names: (...args) => ask(args, (desk, copy) => desk.names(...copy)),
+    blocks: (...args) => ask(args, (desk, copy) => desk.blocks(...copy)),
+    fence: (...args) => ask(args, (desk, copy) => desk.fence(...copy), args[2]),
+    unfence: (...args) => ask(args, (desk, copy) => desk.unfence(...copy)),
+    flush: (...args) => ask(args, (desk, copy) => desk.flush(...copy), args[1]),
+    alias: (...args) => ask(args, (desk, copy) => desk.alias(...copy)),
+    adopt: (...args) => ask(args, (desk, copy) => desk.adopt(...copy)),
+    warmBegin: (...args) => ask(args, (desk, copy) => desk.warmBegin(...copy)),
+    warmEnd: (...args) => ask(args, (desk, copy) => desk.warmEnd(...copy)),
   };
 }

@@ -18,6 +18,7 @@ import type { LakeAddress } from "../src/lake/address.ts";
 import { probeLake } from "../src/lake/probe.ts";
 import type { OwnLake } from "../src/lake/types.ts";
 import { createStoredPolicies } from "../src/node/stored-policies.ts";
+import type { WriteDesk } from "../src/writeback/types.ts";
 import type { SimDisk } from "./disk.ts";
 import { type Call, type Manners, type Ongoing, startExchange } from "./exchange.ts";
 import { SIM_ACCOUNT } from "./lake/service.ts";
@@ -45,6 +46,7 @@ export interface ServerFlaws {
   readonly generations?: (real: Generations) => Generations;
   readonly index?: (real: IndexReader) => IndexReader;
   readonly keeper?: (real: FlashKeeper) => FlashKeeper;
+  readonly desk?: (real: WriteDesk) => WriteDesk;
   readonly lake?: (real: OwnLake) => OwnLake;
   readonly clock?: (real: Clock) => Clock;
 }
@@ -120,6 +122,7 @@ export function startServer(parts: ServerParts): WorldServer {
     files,
     index: flaws.index?.(parts.index) ?? parts.index,
     keeper: flaws.keeper?.(link.keeper) ?? link.keeper,
+    desk: flaws.desk?.(link.desk) ?? link.desk,
     generations: flaws.generations?.(parts.generations) ?? parts.generations,
     era: () => settings.era,
     trust,

@@ -7,23 +7,23 @@ import { GIB, MIB } from "../src/base/limits.ts";
 import { type Random, seededRandom } from "../src/base/random.ts";
 import { createGenerations, type Generations, SHARED_BYTES } from "../src/engine/generations.ts";
 import type { PolicyRule } from "../src/engine/policy.ts";
-import { createFlashKeeper } from "../src/flash/keeper.ts";
 import type { KeeperBounds, LocalFlashKeeper } from "../src/flash/keeper-types.ts";
-import type { FlashKeeper } from "../src/flash/types.ts";
-import type { Disk } from "../src/io/disk.ts";
+import type { Entry } from "../src/journal/types.ts";
+import type { LakeAddress } from "../src/lake/address.ts";
+import type { OwnLake } from "../src/lake/types.ts";
+import type { Writes } from "../src/node/keeper-writes.ts";
 import { createSimClock, type SimClock } from "./clock.ts";
 import { createSimDisk, type SimDisk } from "./disk.ts";
 import type { Ongoing } from "./exchange.ts";
 import { createSimIndex, type SimIndex } from "./index.ts";
 import { simAddress } from "./lake/client.ts";
+import { type KeeperFlaws, type KeeperProcess, startKeeperProcess } from "./world-keeper.ts";
 import { createWorldLake, type WorldLake } from "./world-lake.ts";
 import { createLife, type KeeperEnd, type Life } from "./world-process.ts";
 import { OPEN_FILES, type ServerFlaws, startServer, type WorldRequest, type WorldServer } from "./world-server.ts";
 
 /** Broken parts, one at a time: what the checks must notice. */
-export interface Flaws extends ServerFlaws {
-  /** The keeper's disk. */
-  readonly keeperDisk?: (real: Disk) => Disk;
+export interface Flaws extends ServerFlaws, KeeperFlaws {
   readonly era?: string;
 }
 
@@ -40,6 +40,8 @@ export interface WorldOptions {
   /** The longest that a message between processes takes. */
   readonly channelMsMax?: number;
   readonly flaws?: Flaws;
+  /** Told when an entry of the journal is pending no more. */
+  readonly entryEnded?: (entry: Entry) => void;
 }
 
 export interface World {
@@ -51,6 +53,8 @@ export interface World {
   /** The servers that run, by number; undefined while one does not. */
   readonly servers: readonly (WorldServer | undefined)[];
   readonly keeper: () => LocalFlashKeeper | null;
+  /** The journal, the drain and the desk; null where nothing is written back, or while no keeper runs. */
+  readonly writes: () => Writes | null;
   readonly generations: () => Generations;
   readonly log: readonly string[];
   /** Starts whatever does not run. */
@@ -69,10 +73,6 @@ export interface World {
   send(server: number, request: WorldRequest): Ongoing;
   /** Ends everything. */
   end(): void;
-}
-
-interface KeeperProcess extends KeeperEnd {
-  readonly local: LocalFlashKeeper;
 }
 
 const REJOIN_MS_MAX = 100;
@@ -139,37 +139,29 @@ export function createWorld(options: WorldOptions): World {
     if (keeper !== null || keeperStarting !== null) return;
     const life = createLife({ clock, disk });
     keeperStarting = life;
-    const { visited, epoch } = generations;
-    const current = generations;
+    const lakeOf = connecting(lake, life);
     try {
-      const local = await life.guard(
-        createFlashKeeper({
-          disk: flaws.keeperDisk?.(life.disk) ?? life.disk,
-          openIndex: () => index.open(),
-          clock: life.clock,
-          generations: { current: (key) => current.at(current.slotsOf(key)) },
-          epoch,
-          visited,
-          earlierForgotten: current.earlierForgotten,
-          flashBytesMax,
-          log: (level, message, fields) => log.push(`${level} ${message} ${JSON.stringify(fields ?? {})}`),
-          bounds: { blockBytes: options.blockBytes ?? 4096, reserveBytesMin: 0, idsReserved: 64, ...options.bounds },
-        }),
-      );
-      const asServed: FlashKeeper = local;
-      keeper = {
+      keeper = await startKeeperProcess({
         life,
-        local,
-        keeper: asServed,
-        subscribe: (holder, listener) => void local.subscribe(holder, listener),
-        holderGone: (holder) => local.holderGone(holder),
-      };
+        index,
+        generations,
+        random,
+        flashBytesMax,
+        bounds: { blockBytes: options.blockBytes ?? 4096, reserveBytesMin: 0, idsReserved: 64, ...options.bounds },
+        flaws,
+        rules: () => rules,
+        lake: () => lakeOf(address),
+        log: (level, message, fields) => log.push(`${level} ${message} ${JSON.stringify(fields ?? {})}`),
+        entryEnded: options.entryEnded ?? (() => {}),
+      });
       for (const server of servers) if (server !== undefined) join(server, keeper);
     } catch (error) {
       // The real one tries again every few seconds; here whoever runs the history does.
       log.push(`the keeper did not start: ${error instanceof Error ? error.message : String(error)}`);
       life.end();
       index.kill();
+      // Where nothing is written back, nothing can be pending that a reader would miss.
+      if (!rules.some(({ write }) => write === "back")) generations.owed.recovered([]);
     } finally {
       if (keeperStarting === life) keeperStarting = null;
     }
@@ -213,6 +205,7 @@ export function createWorld(options: WorldOptions): World {
     const fingerprint = fingerprintOf(rules);
     if (fingerprint !== kept.fingerprint) kept = { fingerprint, era: flaws.era ?? `era-${++eras}` };
     await settle(kept.era);
+    keeper?.writes?.reconfigured();
   };
   /** A keeper that could not start is tried again; one whose flash only a new one can use is replaced. */
   const watch = (): void => {
@@ -236,6 +229,7 @@ export function createWorld(options: WorldOptions): World {
     servers,
     log,
     keeper: () => keeper?.local ?? null,
+    writes: () => keeper?.writes ?? null,
     generations: () => generations,
     rules: () => rules,
     boot: async () => {
@@ -273,6 +267,15 @@ export function createWorld(options: WorldOptions): World {
       killKeeper();
       for (let number = 0; number < count; number++) killServer(number);
     },
+  };
+}
+
+/** The lake as the keeper's process sees it: made anew when its address or credential changes. */
+function connecting(lake: WorldLake, life: Life): (address: LakeAddress) => OwnLake {
+  let made: { readonly address: LakeAddress; readonly lake: OwnLake } | null = null;
+  return (address) => {
+    if (made?.address !== address) made = { address, lake: lake.connect(address, life.alive, () => {}) };
+    return made.lake;
   };
 }
 

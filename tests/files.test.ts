@@ -10,6 +10,8 @@ const TEST_LINES_MAX = 700;
 
 /** The file of each room that has its interface and the reason why it exists. */
 const FACES: Readonly<Record<string, string>> = {
+  mount: "types.ts",
+  writeback: "types.ts",
   base: "errors.ts",
   io: "disk.ts",
   http: "types.ts",

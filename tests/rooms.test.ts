@@ -8,8 +8,10 @@
  *     lake/      what Forebay needs of a blob service; azure                        → io http
  *     flash/     spans and files, the index, space: admission and eviction          → io (and the types of http)
  *     journal/   what was acknowledged and is not in the lake yet                   → io (and the types of flash)
- *     engine/    read, write, list, revalidate: the decisions                       → lake flash journal
+ *     writeback/ what servers ask of the journal's owner; the drain                 → lake journal flash
+ *     engine/    read, write, list, revalidate: the decisions                       → lake flash journal writeback
  *     blob/      Azure Blob REST: authenticate → detect → screen → run              → engine http lake
+ *     mount/     FUSE: wire, inodes, session                                        → engine io
  *     admin/     admin API, metrics, status                                         → engine
  *     node/      composition only: config, processes, start and stop                → all
  *   cli/ the command, sim/ the simulated world, tests/, bench/                      → src
@@ -32,13 +34,19 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   lake: ["http", "io", "base"],
   flash: ["io", "base"],
   journal: ["io", "base"],
-  engine: ["lake", "flash", "journal", "http", "io", "base"],
+  writeback: ["journal", "flash", "lake", "http", "io", "base"],
+  engine: ["writeback", "lake", "flash", "journal", "http", "io", "base"],
   blob: ["engine", "lake", "http", "io", "base"],
+  mount: ["engine", "lake", "flash", "http", "io", "base"],
   admin: ["engine", "base"],
-  node: ["admin", "blob", "engine", "journal", "flash", "lake", "http", "io", "base"],
+  node: ["admin", "mount", "blob", "engine", "writeback", "journal", "flash", "lake", "http", "io", "base"],
 };
 /** Of these only types, which are gone when the program runs. */
-const TYPES_ONLY: Readonly<Record<string, readonly string[]>> = { flash: ["http"], journal: ["flash"] };
+const TYPES_ONLY: Readonly<Record<string, readonly string[]>> = {
+  flash: ["http"],
+  journal: ["flash"],
+  blob: ["writeback", "journal", "flash"],
+};
 
 interface Import {
   readonly target: string;

@@ -14,6 +14,9 @@ export interface LakeShape {
   /** Beyond these the account answers 503 ServerBusy. */
   readonly accountRequestsPerSecond: number;
   readonly accountBytesPerSecond: number;
+  /** Bodies that come are answered no sooner than their bytes would have taken, on their connection and in all. */
+  readonly connectionIngestBytesPerSecond: number;
+  readonly accountIngestBytesPerSecond: number;
   readonly retryAfterSeconds: number;
   /** The share of requests that are answered with 503, and of bodies that break off in the middle. */
   readonly busyRate: number;
@@ -26,6 +29,8 @@ export const UNSHAPED: LakeShape = {
   connectionBytesPerSecond: 0,
   accountRequestsPerSecond: 0,
   accountBytesPerSecond: 0,
+  connectionIngestBytesPerSecond: 0,
+  accountIngestBytesPerSecond: 0,
   retryAfterSeconds: 1,
   busyRate: 0,
   resetRate: 0,
@@ -36,6 +41,8 @@ export const UNSHAPED: LakeShape = {
 export interface LakeCounts {
   requests: number;
   bytes: number;
+  /** Of bodies that came with requests. */
+  bytesIn: number;
   /** Bodies being sent at once, at most. */
   sendingMax: number;
   /** Requests by operation and status: `get.206`. */
@@ -71,7 +78,14 @@ interface Sending {
 interface Connection {
   held: Buffer;
   /** The request whose body is being read away. */
-  ask: { method: string; target: string; headers: Map<string, string>; bodyBytes: number; left: number } | null;
+  ask: {
+    method: string;
+    target: string;
+    headers: Map<string, string>;
+    bodyBytes: number;
+    left: number;
+    fromMs: number;
+  } | null;
   text: string;
   sending: Sending | null;
   /** Bytes of a head or a text that the kernel did not take yet. */
@@ -140,7 +154,14 @@ export function startShapedServer(shapeGiven: Partial<LakeShape>, options: Answe
     const lengthBytes = Buffer.byteLength(text);
     return { status: 200, head: "", text, blob: null, lengthBytes, operation: "own" };
   };
-  const reply = (socket: Socket<Connection>, ask: LakeAsk): void => {
+  /** When the bytes of a request that began at `fromMs` are all taken in, as far as the rates let them. */
+  let accountTakenAtMs = 0;
+  const takenAtMs = (bodyBytes: number, fromMs: number): number => {
+    const { connectionIngestBytesPerSecond: own, accountIngestBytesPerSecond: all } = shape;
+    if (all > 0) accountTakenAtMs = Math.max(accountTakenAtMs, fromMs) + (bodyBytes / all) * 1000;
+    return Math.max(own > 0 ? fromMs + (bodyBytes / own) * 1000 : 0, all > 0 ? accountTakenAtMs : 0);
+  };
+  const reply = (socket: Socket<Connection>, ask: LakeAsk & { readonly fromMs: number }): void => {
     const mine = own(ask);
     let answer = mine ?? answerTo(ask);
     if (mine === null) {
@@ -150,13 +171,16 @@ export function startShapedServer(shapeGiven: Partial<LakeShape>, options: Answe
       }
       count(answer);
     }
-    if (mine !== null || shape.firstByteMs === 0) begin(socket, answer, ask.method);
+    counts.bytesIn += ask.bodyBytes;
+    const ingestMs = Math.max(0, takenAtMs(ask.bodyBytes, ask.fromMs) - performance.now());
+    const delayMs = mine !== null ? 0 : shape.firstByteMs + ingestMs;
+    if (delayMs === 0) begin(socket, answer, ask.method);
     else {
       socket.data.waiting = true;
       setTimeout(() => {
         socket.data.waiting = false;
         if (!socket.data.closed) begin(socket, answer, ask.method);
-      }, shape.firstByteMs);
+      }, delayMs);
     }
   };
   const begin = (socket: Socket<Connection>, answer: LakeAnswer, method: string): void => {
@@ -281,7 +305,7 @@ export function startShapedServer(shapeGiven: Partial<LakeShape>, options: Answe
 }
 
 function freshCounts(): LakeCounts {
-  return { requests: 0, bytes: 0, sendingMax: 0, answers: {}, blobs: {} };
+  return { requests: 0, bytes: 0, bytesIn: 0, sendingMax: 0, answers: {}, blobs: {} };
 }
 
 function parseHead(text: string): NonNullable<Connection["ask"]> {
@@ -293,5 +317,5 @@ function parseHead(text: string): NonNullable<Connection["ask"]> {
     headers.set(field.slice(0, colon).toLowerCase(), field.slice(colon + 1).trim());
   }
   const bodyBytes = Number(headers.get("content-length") ?? "0");
-  return { method, target, headers, bodyBytes, left: bodyBytes };
+  return { method, target, headers, bodyBytes, left: bodyBytes, fromMs: performance.now() };
 }

@@ -13,8 +13,9 @@ export const libc = dlopen("libc.so.6", {
 /** Flags of recv(2) and send(2), events of poll(2). */
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
-const MSG_NOSIGNAL = 0x4000;
+export const MSG_NOSIGNAL = 0x4000;
 export const POLLIN = 1;
+export const POLLOUT = 4;
 
 /** A connection to a port of this machine, with a receive buffer of so many bytes where that is said. */
 export function connectTo(port: number, receiveBufferBytes?: number): number {

@@ -46,9 +46,17 @@ export function simHttpClient(link: SimLink): HttpClient {
   let closed = false;
   return {
     request: async (request) => {
-      if (closed) throw new ForebayError("closed", "the client is closed");
-      if (request.signal?.aborted === true) throw cancelled();
-      if (link.reachable?.() === false) throw new ForebayError("lake-unreachable", "no connection to the lake");
+      const refused = closed
+        ? new ForebayError("closed", "the client is closed")
+        : request.signal?.aborted === true
+          ? cancelled()
+          : link.reachable?.() === false
+            ? new ForebayError("lake-unreachable", "no connection to the lake")
+            : null;
+      if (refused !== null) {
+        request.body?.close();
+        throw refused;
+      }
       const sent = await drain(link, request);
       const delivery = deliver(link, sent);
       if (delivery.answer === "silence") return await never(link, request);
@@ -94,7 +102,9 @@ async function drainSource(source: BodySource): Promise<Uint8Array> {
     for (;;) {
       const segment = await source.next();
       if (segment === null) break;
-      if (segment.kind === "bytes") chunks.push(segment.bytes.slice());
+      if (segment.kind === "bytes")
+        // A copy: the slice of a Buffer is none.
+        chunks.push(new Uint8Array(segment.bytes));
       else {
         const bytes = new Uint8Array(segment.length);
         readSync(segment.fd, bytes, 0, segment.length, segment.offset);

@@ -33,6 +33,7 @@ const ERRORS = {
     401,
     "Server failed to authenticate the request. Please refer to the information in the www-authenticate header.",
   ],
+  InvalidBlobOrBlock: [400, "The specified blob or block content is invalid."],
   InvalidBlobType: [409, "The blob type is invalid for this operation."],
   InvalidBlockList: [400, "The specified block list is invalid."],
   InvalidHeaderValue: [400, "The value for one of the HTTP headers is not in the correct format."],

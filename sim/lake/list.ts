@@ -1,4 +1,5 @@
 /** List Blobs: prefix, delimiter, marker, page size, and the includes. */
+import { compareNames } from "../../src/journal/names.ts";
 import { leaseHeaders } from "./conditions.ts";
 import { storedContent } from "./content.ts";
 import { simError } from "./errors.ts";
@@ -20,7 +21,7 @@ export function listBlobs(call: Call): SimResponse {
   const max = Number(query.get("maxresults") ?? "5000");
   if (!Number.isInteger(max) || max < 1) throw simError("OutOfRangeInput");
   const marker = Buffer.from(query.get("marker") ?? "", "base64url").toString();
-  const entries = entriesOf(call, container.slots).filter((entry) => entry.key >= marker);
+  const entries = entriesOf(call, container.slots).filter((entry) => compareNames(entry.key, marker) >= 0);
   const page = entries.slice(0, Math.min(max, 5000));
   const next = entries[page.length];
   const echoed = ["prefix", "marker", "maxresults", "delimiter"] as const;
@@ -50,7 +51,7 @@ function entriesOf(call: Call, slots: ReadonlyMap<string, Slot>): Entry[] {
     }
     for (const entry of formsOf(call, name, slot, include)) entries.set(entry.key, entry);
   }
-  return [...entries.values()].sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
+  return [...entries.values()].sort((a, b) => compareNames(a.key, b.key));
 }
 
 function isListed(slot: Slot, include: ReadonlySet<string>): boolean {

@@ -93,6 +93,17 @@ export interface Container {
   readonly slots: Map<string, Slot>;
 }
 
+/** A change of what stands under a name: one line of the service's own history. */
+export interface Commit {
+  readonly account: string;
+  readonly container: string;
+  readonly blob: string;
+  /** What stood there before, and what stands there now. Values: they do not change. */
+  readonly before: Blob | undefined;
+  readonly after: Blob | undefined;
+  readonly headers: RawHeaders;
+}
+
 /** A bearer token that the service accepts. */
 export interface SimToken {
   readonly roles: readonly ("reader" | "contributor")[];

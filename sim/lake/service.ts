@@ -13,7 +13,9 @@ import { simError } from "./errors.ts";
 import { listBlobs } from "./list.ts";
 import {
   type Account,
+  type Blob,
   type Call,
+  type Commit,
   header,
   httpDate,
   nextGuid,
@@ -46,6 +48,8 @@ export interface SimServiceOptions {
   readonly accounts?: readonly { name: string; keys: readonly string[]; versioning?: boolean }[];
   /** Let bearer tokens come over http, as no real service does. */
   readonly httpBearer?: boolean;
+  /** Told of every change of a blob (a new ETag, or none any more), in the order in which the service made them. */
+  readonly committed?: (commit: Commit) => void;
 }
 
 /** The service, and what a test may do to it behind everybody's back. */
@@ -57,7 +61,14 @@ export interface SimService {
   addContainer(name: string, options?: { account?: string; publicAccess?: "container" | "blob" }): void;
   /** Writes a block blob as a foreign writer would; the answer's ETag is given back. */
   putBlob(container: string, blob: string, content: Uint8Array | Content, options?: PutOptions): string;
+  /** The same from blocks with these ids. */
+  putBlocks(container: string, blob: string, blocks: readonly (readonly [id: string, bytes: Uint8Array])[]): void;
   deleteBlob(container: string, blob: string, account?: string): void;
+  deleteContainer(container: string, account?: string): void;
+  /** A blob as it is now, all of it, or null. */
+  properties(container: string, blob: string, account?: string): Blob | null;
+  /** The ids of the blocks that await their commit, sorted. */
+  uncommitted(container: string, blob: string, account?: string): string[];
   /** The bytes of a blob now, or null. */
   peek(container: string, blob: string, account?: string): Uint8Array | null;
   /** Replaces key 0 or 1 of an account (base64). */
@@ -122,6 +133,7 @@ export function createSimService(options: SimServiceOptions = {}): SimService {
     serial: 0,
   };
   const stats = createStats();
+  const noting = noter(options.committed);
   const accountNamed = (name: string = first): Account => {
     const account = accounts.get(name);
     if (account === undefined) throw new Error(`the simulated service has no account ${name}`);
@@ -148,7 +160,7 @@ export function createSimService(options: SimServiceOptions = {}): SimService {
     stats,
     handle: (request, context) => {
       lastMs = context.nowMs;
-      return handle(state, stats, request, context);
+      return handle(state, stats, request, context, noting);
     },
     addContainer: (name, { account, publicAccess } = {}) => {
       const owner = accountNamed(account);
@@ -163,21 +175,44 @@ export function createSimService(options: SimServiceOptions = {}): SimService {
       const all = ["x-ms-blob-type", "BlockBlob", ...headers];
       const body = isBytes ? content : new Uint8Array(0);
       const call = direct(owner, container, blob, nowMs ?? lastMs, { headers: all, body });
-      writes.putBlob(call);
+      noting(call, () => {
+        writes.putBlob(call);
+        const stored = owner.containers.get(container)?.slots.get(blob)?.current;
+        if (stored === undefined || isBytes) return;
+        stored.content = content;
+        stored.contentMd5 = undefined;
+      });
       const slot = owner.containers.get(container)?.slots.get(blob);
       if (slot?.current === undefined) throw new Error("a blob that was just put is not there");
-      if (!isBytes) {
-        slot.current.content = content;
-        slot.current.contentMd5 = undefined;
-      }
       return slot.current.etag;
     },
+    putBlocks: (container, blob, blocks) => {
+      const owner = accountNamed();
+      service.addContainer(container);
+      for (const [id, bytes] of blocks) {
+        writes.stageBlock(
+          direct(owner, container, blob, lastMs, { query: new Map([["blockid", id]]) }),
+          storedContent(bytes),
+        );
+      }
+      const list = blocks.map(([id]) => `<Latest>${id}</Latest>`).join("");
+      const body = new TextEncoder().encode(`<?xml version="1.0"?><BlockList>${list}</BlockList>`);
+      writes.putBlockList(direct(owner, container, blob, lastMs, { body }));
+    },
     deleteBlob: (container, blob, account) => {
-      writes.deleteBlob(direct(accountNamed(account), container, blob, lastMs, {}));
+      const call = direct(accountNamed(account), container, blob, lastMs, {});
+      noting(call, () => void writes.deleteBlob(call));
     },
     peek: (container, blob, account) => {
       const content = accountNamed(account).containers.get(container)?.slots.get(blob)?.current?.content;
       return content === undefined ? null : content.read(0, content.sizeBytes);
+    },
+    deleteContainer: (container, account) => void accountNamed(account).containers.delete(container),
+    properties: (container, blob, account) =>
+      accountNamed(account).containers.get(container)?.slots.get(blob)?.current ?? null,
+    uncommitted: (container, blob, account) => {
+      const slot = accountNamed(account).containers.get(container)?.slots.get(blob);
+      return [...(slot?.uncommitted.keys() ?? [])].sort();
     },
     rotateKey: (index, key, account) => {
       accountNamed(account).keys[index] = new Uint8Array(Buffer.from(key, "base64"));
@@ -191,7 +226,45 @@ export function createSimService(options: SimServiceOptions = {}): SimService {
   return service;
 }
 
-function handle(state: SimState, stats: SimStats, request: SimRequest, context: SimContext): SimResponse {
+/** Runs what may change blobs, and says afterwards which it did change. */
+type Noting = (call: Call, work: () => void) => void;
+
+function noter(committed: SimServiceOptions["committed"]): Noting {
+  return (call, work) => {
+    if (committed === undefined) {
+      work();
+      return;
+    }
+    const { account, containerName: container, headers } = call;
+    const now = (): Map<string, Blob> => {
+      const slots = account.containers.get(container)?.slots;
+      const names = call.blobName === "" ? [...(slots?.keys() ?? [])] : [call.blobName];
+      const found = new Map<string, Blob>();
+      for (const name of names) {
+        const current = slots?.get(name)?.current;
+        if (current !== undefined) found.set(name, { ...current });
+      }
+      return found;
+    };
+    const earlier = now();
+    work();
+    const later = now();
+    for (const blob of new Set([...earlier.keys(), ...later.keys()])) {
+      const [before, after] = [earlier.get(blob), later.get(blob)];
+      if (before?.etag !== after?.etag) {
+        committed({ account: account.name, container, blob, before, after, headers });
+      }
+    }
+  };
+}
+
+function handle(
+  state: SimState,
+  stats: SimStats,
+  request: SimRequest,
+  context: SimContext,
+  noting: Noting,
+): SimResponse {
   const requestId = nextGuid(state, "5e41a");
   const clientId = header(request, "x-ms-client-request-id");
   const asked = header(request, "x-ms-version");
@@ -208,7 +281,7 @@ function handle(state: SimState, stats: SimStats, request: SimRequest, context: 
   try {
     const place = parseTarget(state, request.target, header(request, "host") ?? "");
     version = versionOf(request, place);
-    return finish(run(state, stats, request, context, place, version), version);
+    return finish(run({ state, stats, noting }, request, context, place, version), version);
   } catch (error) {
     if (!(error instanceof SimError)) throw error;
     const known = asked !== undefined && asked <= NEWEST_VERSION ? asked : version;
@@ -217,8 +290,7 @@ function handle(state: SimState, stats: SimStats, request: SimRequest, context: 
 }
 
 function run(
-  state: SimState,
-  stats: SimStats,
+  { state, stats, noting }: { readonly state: SimState; readonly stats: SimStats; readonly noting: Noting },
   request: SimRequest,
   context: SimContext,
   place: Place,
@@ -234,7 +306,7 @@ function run(
   }
   stats.sawRequest(operation, body.length);
   authorise(call, operation, NEEDS[operation]);
-  const response = RUN[operation](call);
+  const response = NEEDS[operation].writes ? changing(call, operation, noting) : RUN[operation](call);
   if (operation === "GetBlob" && response.body !== null) {
     stats.sawRead(
       `${account.name}/${place.containerName}/${place.blobName}`,
@@ -242,6 +314,15 @@ function run(
       response.body.sizeBytes,
     );
   }
+  return response;
+}
+
+function changing(call: Call, operation: Operation, noting: Noting): SimResponse {
+  let response: SimResponse | undefined;
+  noting(call, () => {
+    response = RUN[operation](call);
+  });
+  if (response === undefined) throw new Error("an operation answers or throws");
   return response;
 }
 

@@ -80,7 +80,11 @@ export function stageBlock(call: Call, content: Content): SimResponse {
   const found = slotOf(call);
   checkLease(call, found?.lease, true);
   if (found?.current !== undefined && found.current.type !== "BlockBlob") throw simError("InvalidBlobType");
-  slotForWrite(call).uncommitted.set(id, content);
+  const { uncommitted } = slotForWrite(call);
+  // All blocks of a blob that await their list have ids of one length.
+  const [other] = uncommitted.keys();
+  if (other !== undefined && other.length !== id.length) throw simError("InvalidBlobOrBlock");
+  uncommitted.set(id, content);
   return {
     status: 201,
     headers: [...ENCRYPTED, "Content-MD5", md5Base64(content.read(0, content.sizeBytes))],

@@ -2,6 +2,8 @@
 import { Counter, Gauge, Registry } from "prom-client";
 import { LATENCY_BUCKETS_MS, type Stats, sumStats } from "../engine/stats.ts";
 import type { AdminSources } from "./types.ts";
+import { overdue } from "./writes-problems.ts";
+import type { WritesView } from "./writes-types.ts";
 
 /** Renders all metrics. */
 export async function renderMetrics(sources: AdminSources): Promise<string> {
@@ -51,6 +53,8 @@ export async function renderMetrics(sources: AdminSources): Promise<string> {
   gauge("connections", "Client connections open now", stats.connectionsNow);
   gauge("servers", "Server processes that answer, and that should", { answering, expected }, "state");
   flashMetrics(sources, counter, gauge);
+  const writes = sources.writes?.() ?? null;
+  if (writes !== null) writeMetrics(writes, counter, gauge);
   const lakes = sources.lakes();
   gauge(
     "lake_reachable",
@@ -79,6 +83,41 @@ function flashMetrics(sources: AdminSources, counter: Put, gauge: Put): void {
   counter("flash_evicted_bytes_total", "Bytes evicted", flash.evictedBytes);
   for (const [name, value] of Object.entries(flash.counters)) counter(`flash_${name}_total`, words(name), value);
   for (const [name, value] of Object.entries(flash.gauges)) gauge(`flash_${name}`, words(name), value);
+}
+
+function writeMetrics(writes: WritesView, counter: Put, gauge: Put): void {
+  const { drain, paths } = writes;
+  const oldest = Object.fromEntries(paths.map(({ path, oldestAgeMs }) => [path, (oldestAgeMs ?? 0) / 1000]));
+  const stuck = Object.fromEntries(paths.map((path) => [path.path, path.stuck === null ? 0 : 1]));
+  gauge("writeback_pending_entries", "Acknowledged writes that the lake does not have yet", writes.pendingEntries);
+  gauge("writeback_pending_bytes", "Bytes of acknowledged writes that the lake does not have yet", writes.pendingBytes);
+  gauge(
+    "writeback_oldest_unflushed_seconds",
+    "Age of the oldest write that the lake does not have yet",
+    (writes.oldestAgeMs ?? 0) / 1000,
+  );
+  gauge("writeback_path_oldest_unflushed_seconds", "The same of each policy path that has any", oldest, "path");
+  gauge("writeback_path_stuck", "Whether nothing of a policy path gets on at the moment", stuck, "path");
+  gauge("writeback_paths_overdue", "Policy paths whose oldest write is past maxUnflushed", overdue(writes).length);
+  gauge("writeback_parked_entries", "Writes that wait for an operator", writes.parkedEntries);
+  gauge("writeback_conflicted_entries", "Writes on their way to a side name", writes.conflictedEntries);
+  gauge("writeback_aside_entries", "Conflicts that wait to be dismissed", writes.asideEntries);
+  gauge("writeback_staged_blocks", "Blocks uploaded and not committed yet", writes.stagedBlocks);
+  gauge("writeback_staged_bytes", "Bytes of blocks uploaded and not committed yet", writes.stagedBytes);
+  gauge("writeback_journal_bytes", "Bytes that the journal's own files take on flash", writes.journalBytes);
+  gauge("writeback_journal_ok", "Whether the journal can be written", writes.ok ? 1 : 0);
+  gauge("writeback_uploads_under_way", "Uploads to the lake under way", drain.uploadsNow);
+  const namesOk = drain.pendingNamesFailure === null ? 1 : 0;
+  gauge("writeback_pending_names_ok", "Whether the list of pending names in the lake could be written", namesOk);
+  if (drain.bytesPerSecondMax !== null) {
+    gauge("writeback_rate_limit_bytes", "Bytes per second that may be sent to the lake", drain.bytesPerSecondMax);
+  }
+  counter("writeback_drained_entries_total", "Writes carried to the lake", drain.carriedEntries);
+  counter("writeback_drained_bytes_total", "Bytes of writes carried to the lake", drain.carriedBytes);
+  counter("writeback_retries_total", "Requests of the drain sent again", drain.retries);
+  counter("writeback_throttled_total", "Answers of the lake that asked the drain for less", drain.throttled);
+  counter("writeback_conflicts_total", "Writes that met a foreign change in the lake", drain.conflicts);
+  counter("writeback_parked_total", "Writes that the lake refused for good", drain.parked);
 }
 
 function words(name: string): string {

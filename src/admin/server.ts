@@ -1,7 +1,14 @@
-/** The admin endpoint: `/healthz`, `/readyz`, `/metrics`, `/api/v1/status`. On loopback unless told otherwise. */
+/**
+ * The admin endpoint: `/healthz`, `/readyz`, `/metrics`, `/api/v1/status`, and the operator's part (`writes-api.ts`). On
+ * loopback unless told otherwise.
+ */
+import { limits } from "../base/limits.ts";
 import { renderMetrics } from "./metrics.ts";
 import { statusReport } from "./status.ts";
 import type { AdminSources } from "./types.ts";
+import { answerWrites, isWritesPath } from "./writes-api.ts";
+
+const PLACES = "/healthz /readyz /metrics /api/v1/status /api/v1/journal /api/v1/flush";
 
 /** A listening admin endpoint. */
 export interface AdminServer {
@@ -15,7 +22,11 @@ export function startAdminServer(hostname: string, port: number, sources: AdminS
     hostname,
     port,
     idleTimeout: 30,
-    fetch: (request) => answer(request, sources),
+    maxRequestBodySize: limits.adminBodyBytesMax,
+    fetch: (request, listening) => {
+      if (!isWritesPath(new URL(request.url).pathname)) return answer(request, sources);
+      return answerWrites(request, sources.writeActions?.() ?? null, () => listening.timeout(request, 0));
+    },
     error: () => text(500, "internal error; see the log\n"),
   });
   return { port: server.port ?? port, stop: () => server.stop(true) };
@@ -35,9 +46,9 @@ async function answer(request: Request, sources: AdminSources): Promise<Response
     case "/api/v1/status":
       return Response.json(await statusReport(sources));
     case "/":
-      return text(200, "Forebay admin: /healthz /readyz /metrics /api/v1/status\n");
+      return text(200, `Forebay admin: ${PLACES}\n`);
     default:
-      return text(404, "there is nothing here; see /healthz /readyz /metrics /api/v1/status\n");
+      return text(404, `there is nothing here; see ${PLACES}\n`);
   }
 }
 

@@ -1,6 +1,8 @@
 /** The status document of the admin API, and what keeps Forebay from being ready. */
 import { type Stats, sumStats } from "../engine/stats.ts";
 import type { AdminSources, FlashView, LakeView, PolicyView } from "./types.ts";
+import { writesProblems } from "./writes-problems.ts";
+import type { WritesView } from "./writes-types.ts";
 
 /** `/api/v1/status`. Byte and request counts are totals since the servers started. */
 export interface StatusReport {
@@ -19,6 +21,8 @@ export interface StatusReport {
     readonly evictions: number;
   };
   readonly servers: number;
+  /** What was acknowledged and is not in the lake yet; null while there is no journal. */
+  readonly writes: WritesView | null;
   readonly totals: {
     readonly hits: number;
     readonly misses: number;
@@ -43,11 +47,13 @@ export function problemsOf(
   lakes: readonly LakeView[],
   answering: number,
   expected: number,
+  writes: WritesView | null = null,
 ): string[] {
   const problems: string[] = [];
   if (!flash.ok) problems.push(`flash: ${flash.state}; reads are served from the lake`);
   for (const lake of lakes) if (lake.problem !== null) problems.push(`lake ${lake.account}: ${lake.problem}`);
   if (answering < expected) problems.push(`servers: ${answering} of ${expected} answer`);
+  if (writes !== null) problems.push(...writesProblems(writes));
   return problems;
 }
 
@@ -66,7 +72,8 @@ export async function statusReport(sources: AdminSources): Promise<StatusReport>
   const stats = sumStats(all);
   const flash = sources.flash();
   const lakes = sources.lakes();
-  const problems = problemsOf(flash, lakes, answering, expected);
+  const writes = sources.writes?.() ?? null;
+  const problems = problemsOf(flash, lakes, answering, expected, writes);
   const reads = stats.hits + stats.partials + stats.misses;
   return {
     version: sources.version,
@@ -84,6 +91,7 @@ export async function statusReport(sources: AdminSources): Promise<StatusReport>
       evictions: flash.evictedVersions,
     },
     servers: answering,
+    writes,
     totals: {
       hits: stats.hits,
       misses: stats.misses,

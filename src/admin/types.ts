@@ -3,6 +3,9 @@
  * numbers come from where things are counted; here they are only put together and named.
  */
 import type { Stats } from "../engine/stats.ts";
+import type { WriteActions, WritesView } from "./writes-types.ts";
+
+export type * from "./writes-types.ts";
 
 /** What a probe of one account of the lake last found. */
 export interface LakeView {
@@ -39,6 +42,11 @@ export interface PolicyView {
   readonly maxStaleMs: number | "immutable";
   readonly onLakeOutage: string;
   readonly verdict: string;
+  readonly write?: string;
+  readonly exclusive?: boolean;
+  readonly whenParked?: string;
+  readonly tier?: string | null;
+  readonly maxUnflushedMs?: number | null;
 }
 
 /** Everything the admin API draws on. */
@@ -51,4 +59,8 @@ export interface AdminSources {
   flash(): FlashView;
   /** All that servers counted, those that are gone included; how many answer, and how many there should be. */
   servers(): Promise<{ readonly stats: readonly Stats[]; readonly answering: number; readonly expected: number }>;
+  /** What the lake does not have yet; null (or left out) while there is no journal. */
+  writes?(): WritesView | null;
+  /** What an operator may do about it; null (or left out) while there is no journal. */
+  writeActions?(): WriteActions | null;
 }

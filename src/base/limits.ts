@@ -81,6 +81,19 @@ export const limits = {
   evictStepVersionsMax: 256,
   sieveStepEntriesMax: 8_192, // entries that the hand passes before others get their turn
   scrubStepBlocksMax: 8,
+  stagedFilesPerHolderMax: 16_384, // files that a server is writing clients' bytes to
+  // Blocks that passed to the lake, kept until their list does.
+  warmBlockTtlMs: 3_600_000,
+  warmBlocksMax: 65_536,
+  warmBlobsMax: 16_384,
+  warmBytesShare: 0.25, // of the flash, at most
+  warmSendingsMax: 16_384, // blocks and lists on their way
+  warmCommitWaitMs: 10_000, // how long a list waits for its blocks' bytes to be on flash
+  warmBeginWaitMs: 250, // how long a block or list waits for the keeper before it passes unremembered
+  warmBehindBytesMax: 8 * MIB, // by which flash may be slower than the lake, for one body
+  warmBuffersMax: 64, // of 1 MiB each, for all bodies of a server process
+  warmListsBytesMax: 32 * MIB, // lists of blocks that a process holds at a time
+  bodyFilesPinnedMax: 16, // of a version of several files, what one body holds open at a time
 
   // The journal of what the lake does not have yet.
   journalSegmentBytes: 32 * MIB, // of one file
@@ -95,7 +108,63 @@ export const limits = {
   stagedBlocksPerBlobMax: 50_000, // the lake's own bound of a committed list
   stagedBlocksMax: 400_000,
   journalQueueMax: 65_536, // appends that wait for their flush
+  fenceTtlMs: 60_000, // a fence falls after so long at the latest: what it guarded may then meet a later write as a conflict
+  stagedBlockLookMs: 3_600_000,
+  fenceWaitMs: 30_000, // how long a request waits for what is pending in its way
+  fencedWritesMax: 4_096, // writes that wait for a fence
+  deskInlineBytesMax: 32 * MIB, // of small pending blobs, kept in memory too
+  pendingKnownMax: 4_096, // pending versions that a server remembers
+  pendingLongKnownMax: 32, // the same of those with more than `pendingSpansFewMax` spans
+  pendingSpansFewMax: 64,
+  pendingInlineMax: 256, // of journalInlineBytesMax each: bytes of small pending blobs, kept by a server
+  pendingPinsMax: 64, // files of one pending version that a body holds open
+  pendingAttemptsMax: 4, // how often a read begins anew because what it found pending has ended
+  deskWaitMs: 3_000, // how long a read waits for a keeper that is being started again
+  deskRetryMs: 50,
+  owedKnownWaitMs: 2_000, // how long a request waits for the journal to be read after a start
+  aliasesMax: 65_536, // about 300 bytes each, in memory and in their file
+  aliasTtlMs: 7 * 24 * 3_600_000,
+  aliasFileBytesMax: 64 * MIB,
+  aliasesKnownMax: 16_384, // of those that a server remembers
+  stagedBlockTtlMs: 7 * 24 * 3_600_000, // as the lake forgets blocks that were never committed
   journalMarkDelayMs: 1_000, // after the last flush: says durably that it ended well
+  drainRateBytesMin: 64 * KIB, // per second: the least that a configuration may give
+  drainUploadsMax: 32, // bodies on their way to the lake, of all accounts
+  drainUploadsStart: 8, // of one account, at first
+  drainUploadShare: 4, // an account may have so many times as many as are free
+  drainBufferBytes: 4 * MIB, // of memory for each of them; a blob this small goes in one piece
+  drainBlockBytesMax: 4_000 * MIB, // the lake's own bound of a block
+  drainBlockAttemptsMax: 4, // of one block, before its entry pauses
+  drainBlockListBytesMax: 16 * MIB, // of the lake's list of a blob's blocks
+  drainAheadEntriesMax: 32, // of a path, whose blocks go before their turn
+  drainAheadBytesMax: 8 * GIB,
+  drainPauseMsMin: 500, // between two attempts
+  drainPauseMsMax: 60_000,
+  drainHurryMsMax: 1_000, // the same while somebody waits for a flush
+  drainRefusedMsMax: 10 * 60_000, // how long a credential that the lake refuses is tried again
+  drainDamageAttemptsMax: 3, // how often bytes are read that do not verify
+  drainClockMarginMs: 2_000, // between the clock here and the lake's
+  pendingNamesMax: 10_000, // in the list of pending names that the lake keeps
+  pendingNamesMs: 10_000, // how old a write is that it names, and how often it is written
+  drainStopMs: 30_000, // how long a graceful stop goes on carrying what is pending
+
+  // Taking writes in at a server.
+  uploadBuffersMax: 64, // of blockBytes each, for all bodies on their way to a file: two for each at most
+  uploadHoldMs: 1_000, // after so long a piece whose client has nothing to send waits in its file, and holds no memory
+  writesHeldBytesMax: 128 * MIB, // of small blobs and lists of blocks, read whole
+  blockListBytesMax: 8 * MIB, // of a list of blocks: 50,000 of them, written as clients do, are less
+  writeBaseWaitMs: 3_000, // how long the lake is waited for to say what it holds under a name that is written
+  writeAttemptsMax: 8, // how often a write is judged anew because something else came in between
+
+  // Lists of blobs, merged with what is pending.
+  listPageMax: 5_000, // names of one page: the lake's own bound
+  listPageBytesMax: 32 * MIB, // of one page of the lake
+  listHeldBytesMax: 128 * MIB, // of the pages that a process holds at a time
+  listNamesMax: 256, // pending names that are asked for at a time
+  listGoneMax: 5_000, // pending deletions below one prefix that are compared with what the lake has there
+  listHollowLooksMax: 16, // prefixes of one page that are looked below
+  listHollowPagesMax: 3, // pages that one such look reads
+  listFetchesMax: 8, // pages of the lake that one merged page is made of
 
   // Verdicts and freshness.
   verdictTtlMs: 60_000,
@@ -127,6 +196,13 @@ export const limits = {
   markEndAttemptsMax: 12,
   markEndPauseMs: 250,
 
+  // The admin endpoint.
+  adminBodyBytesMax: 64 * KIB,
+  adminEntriesMax: 10_000, // of the journal in one answer
+  adminAttentionMax: 20, // entries that wait for an operator, shown with the status
+  adminFlushMsMax: 24 * 3_600_000,
+  adminFlushTellMs: 1_000, // between two words about how far a flush is
+
   // Batch bodies are rewritten in memory when URL styles differ: the lake's own limit is 4 MiB.
   batchBodyBytesMax: 4 * MIB + 64 * KIB,
   batchPartsMax: 256,
@@ -153,10 +229,17 @@ assert(limits.lakeUrgentFillsMax <= limits.lakeConnectionsMax, "fills fit in the
 assert(limits.lakeCheckTimeoutMs < limits.leaseWaitMsMax, "who waits for a check hears of its time-out");
 assert(limits.leaseTtlMs > limits.leaseWaitMsMax, "a lease outlives those who wait for it");
 assert(limits.verdictTtlMs <= 60_000, "a remembered yes lapses within 60 s (semantics: who may read)");
+assert(limits.listPageBytesMax <= limits.listHeldBytesMax, "a page of a list fits in what all lists may hold");
 assert(limits.batchBodyBytesMax <= limits.batchHeldBytesMax, "a batch fits in what all batches may hold");
 assert(limits.journalRecordBytesMax < limits.journalBatchBytesMax, "a record fits a batch");
 assert(limits.journalBatchBytesMax * 2 <= limits.journalSegmentBytes, "a batch fits a file of the journal");
 assert(limits.journalReserveBytes * 2 <= limits.journalSegmentBytes, "the journal's reserve is part of a file");
 // 36 bytes of a span and its block id, base64 of at most 64 bytes.
 assert(limits.stagedBlocksPerBlobMax * 124 <= limits.journalRecordBytesMax, "a list of blocks fits a record");
+assert(limits.stagedBlocksPerBlobMax * 127 <= limits.blockListBytesMax, "a list of blocks is taken in");
+assert(limits.uploadHoldMs < limits.fillBufferWaitMs, "who waits for memory outlasts a slow client's hold on it");
+assert(limits.writeBaseWaitMs < limits.lakeCheckTimeoutMs, "a write waits less for the lake than a read");
+assert(limits.blockListBytesMax * 2 <= limits.writesHeldBytesMax, "lists of blocks fit in what is held");
 assert(limits.stagedBlocksMax <= limits.journalSpansMax, "a staged block is a span");
+assert(limits.drainUploadsStart <= limits.drainUploadsMax, "uploads begin with no more than there may be");
+assert(limits.drainHurryMsMax <= limits.drainPauseMsMax, "who waits for a flush waits no longer");

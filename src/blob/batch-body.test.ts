@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { createSimClock } from "../../sim/clock.ts";
+import { failureOf } from "../../sim/failure.ts";
 import { limits, MIB } from "../base/limits.ts";
 import type { BodyReader } from "../http/types.ts";
 import { holdBody } from "./batch-body.ts";
@@ -33,10 +34,10 @@ test("a body is held until it is let go of", async () => {
 test("one that says that it is too large is not read", async () => {
   const held = { now: 0 };
   const large = arriving(1, 1, limits.batchBodyBytesMax + 1);
-  await expect(holdBody(large.exchange, createSimClock(), held)).rejects.toMatchObject({ code: "http-too-large" });
+  expect(await failureOf(holdBody(large.exchange, createSimClock(), held))).toMatchObject({ code: "http-too-large" });
   expect(large.reads()).toBe(0);
   const unannounced = arriving(6, MIB);
-  await expect(holdBody(unannounced.exchange, createSimClock(), held)).rejects.toMatchObject({
+  expect(await failureOf(holdBody(unannounced.exchange, createSimClock(), held))).toMatchObject({
     code: "http-too-large",
   });
   expect(held.now).toBe(0);
@@ -48,7 +49,7 @@ test("all of them together are bounded", async () => {
   const bodies = [];
   for (let i = 0; i < 16; i++) bodies.push(await holdBody(arriving(4, MIB).exchange, clock, held));
   expect(held.now).toBe(limits.batchHeldBytesMax);
-  await expect(holdBody(arriving(1, 1).exchange, clock, held)).rejects.toMatchObject({ code: "overloaded" });
+  expect(await failureOf(holdBody(arriving(1, 1).exchange, clock, held))).toMatchObject({ code: "overloaded" });
   bodies[0]?.release();
   await holdBody(arriving(4, MIB).exchange, clock, held);
   expect(held.now).toBe(limits.batchHeldBytesMax);

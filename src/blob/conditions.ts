@@ -5,6 +5,7 @@
  * Source: "Specifying conditional headers for Blob service operations": from 2013-08-15 on a read evaluates
  * `If-Match && If-Unmodified-Since && (If-None-Match || If-Modified-Since)`.
  */
+import type { ConditionOutcome } from "../engine/pending.ts";
 import { parseHttpDateMs } from "./dates.ts";
 
 /** The conditions of a read, parsed. ETags stand without their quotes. */
@@ -32,7 +33,7 @@ export const unconditional: Conditions = {
 };
 
 /** An ETag without its quotes, or null for weak ones, `*` and anything odd. The service takes them without quotes too. */
-function bareEtag(text: string): string | null {
+export function bareEtag(text: string): string | null {
   const quoted = text.length >= 2 && text.startsWith('"') && text.endsWith('"');
   const bare = quoted ? text.slice(1, -1) : text;
   if (bare.length === 0 || bare.includes('"') || bare.includes("/") || bare.includes("*")) return null;
@@ -63,6 +64,14 @@ export function parseConditions(raw: RawConditions): Conditions | "forward" {
   if (ifMatch === undefined || ifNoneMatch === undefined) return "forward";
   if (ifModifiedSinceMs === undefined || ifUnmodifiedSinceMs === undefined) return "forward";
   return { ifMatch, ifNoneMatch, ifModifiedSinceMs, ifUnmodifiedSinceMs };
+}
+
+/** Judges as {@link evaluateConditions} does, and says which answer is due where they do not hold. */
+export function judgeConditions(conditions: Conditions, etag: string, lastModified: string): ConditionOutcome {
+  const found = evaluateConditions(conditions, etag, lastModified);
+  if (found !== "not-held") return found === "holds" ? found : "unclear";
+  const first = { ...conditions, ifNoneMatch: null, ifModifiedSinceMs: null };
+  return evaluateConditions(first, etag, lastModified) === "holds" ? "not-modified" : "failed";
 }
 
 /**

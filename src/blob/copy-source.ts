@@ -5,6 +5,7 @@
  */
 import type { UrlStyle } from "../lake/types.ts";
 import { parseTarget, rawPathFor } from "./target.ts";
+import type { Target } from "./types.ts";
 
 /** How the lake is addressed for one account. */
 export interface LakeAddress {
@@ -56,6 +57,16 @@ function isOwn(authority: string, host: string | undefined, own: OwnAddresses): 
 function originFor(lake: LakeAddress, secondary: boolean): string {
   if (!secondary || lake.style === "path") return lake.origin;
   return lake.origin.replace(`//${lake.account}.`, `//${lake.account}-secondary.`);
+}
+
+/**
+ * Where a source lies, when its URL names one of `accounts`, be it at Forebay's address, the lake's, or any other that
+ * is written so.
+ */
+export function sourceTarget(url: string, accounts: ReadonlySet<string>): Target | null {
+  const split = splitUrl(url);
+  if (split === null) return null;
+  return parseTarget(split.rest.startsWith("/") ? split.rest : `/${split.rest}`, split.authority, accounts);
 }
 
 /**

@@ -42,6 +42,7 @@ const ERRORS: Readonly<Record<ErrorCode, OwnError>> = {
 };
 
 const REASONS: ReadonlyMap<number, string> = new Map([
+  [304, "Not Modified"],
   [400, "Bad Request"],
   [403, "Forbidden"],
   [404, "Not Found"],
@@ -133,6 +134,33 @@ export function createRequestIds(random: Random): () => string {
 }
 
 const ID_COUNT = 0x1_000_000;
+
+/** What the lake would say to a read of a version that it does not have yet. */
+export const pendingErrors = {
+  deleted: { status: 404, code: "BlobNotFound", message: "The specified blob does not exist." },
+  notModified: {
+    status: 304,
+    code: "ConditionNotMet",
+    message: "The condition specified using HTTP conditional header(s) is not met.",
+  },
+  conditionFailed: {
+    status: 412,
+    code: "ConditionNotMet",
+    message: "The condition specified using HTTP conditional header(s) is not met.",
+  },
+  range: {
+    status: 416,
+    code: "InvalidRange",
+    message: "The range specified is invalid for the current size of the resource.",
+  },
+  lost: {
+    status: 500,
+    code: "InternalError",
+    message:
+      "The newest version of the blob was acknowledged, but its bytes on flash cannot be read any more. The operator " +
+      "has to decide about it: see `forebay journal`.",
+  },
+} as const satisfies Readonly<Record<string, ServiceError>>;
 
 /** The errors that the front itself gives for what it finds in a request. */
 export const frontErrors = {

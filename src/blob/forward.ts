@@ -10,10 +10,13 @@ import { keyText } from "../lake/types.ts";
 import { type Announcement, announce, type Outcome } from "./announce.ts";
 import { batchRefusedHere, rewriteBatch } from "./batch.ts";
 import { type HeldBody, holdBody } from "./batch-body.ts";
+import { translatedHeaders } from "./etag-aliases.ts";
+import { durabilityOf, raiseFences } from "./fences.ts";
 import { isBatch } from "./operations.ts";
 import { type Placed, passOn, refuse } from "./respond.ts";
 import { rewriteRequest } from "./rewrite.ts";
 import type { ServiceError } from "./types.ts";
+import { warmWrite } from "./warm-write.ts";
 
 /** Passes a request on and its answer back. `why` says what kept flash from answering. */
 export async function forwardRequest(placed: Placed, why: string): Promise<void> {
@@ -33,6 +36,14 @@ export async function forwardRequest(placed: Placed, why: string): Promise<void>
 }
 
 async function forwardWith(placed: Placed, batch: Batch | null): Promise<void> {
+  const fences = await raiseFences(placed, batch?.original ?? null);
+  const answered = await askLake(placed, batch).finally(() => fences.lower());
+  if ("status" in answered) return refuse(placed.front, placed.exchange, placed.startedAtMs, answered);
+  return passOn(placed, answered, durabilityOf(placed, answered.head.status));
+}
+
+/** The lake's answer, when all that follows from it is done; or the error to give without asking. */
+async function askLake(placed: Placed, batch: Batch | null): Promise<ClientResponse | ServiceError> {
   const { front, exchange } = placed;
   const { stats } = front.engine;
   const passed = rewriteRequest({
@@ -45,12 +56,16 @@ async function forwardWith(placed: Placed, batch: Batch | null): Promise<void> {
     own: front.own(),
     nowMs: front.engine.clock.wallMs(),
     bodyLengthBytes: batch?.changed ? batch.body.length : undefined,
+    conditions: await translatedHeaders(placed),
   });
-  if (passed.kind === "refuse") return refuse(front, exchange, placed.startedAtMs, passed.error);
-  const announcement = await announce(placed, batch?.original ?? null);
-  const body = watch(batch === null ? requestBody(placed) : bytesSource(batch.body));
-  const response = await ask(placed, { ...passed, method: exchange.head.method }, body, announcement);
+  if (passed.kind === "refuse") return passed.error;
+  const warm = await warmWrite(placed);
+  const announcement = await announce(placed, batch?.original ?? null).catch(warm.lost);
+  warm.announced();
+  const body = watch(batch === null ? warm.body(requestBody(placed)) : bytesSource(batch.body));
+  const response = await ask(placed, { ...passed, method: exchange.head.method }, body, announcement).catch(warm.lost);
   const { status } = response.head;
+  const keepWarm = warm.answered(response.head);
   try {
     bump(stats.lakeRequests, `forward.${status}`);
     // Before the client hears of it: whoever reads after this answer must not be given what was before.
@@ -60,8 +75,10 @@ async function forwardWith(placed: Placed, batch: Batch | null): Promise<void> {
   } catch (error) {
     response.body.cancel();
     throw error;
+  } finally {
+    keepWarm();
   }
-  return passOn(placed, response);
+  return response;
 }
 
 type Sent = { readonly method: string; readonly path: string; readonly query: string; readonly headers: string[] };

@@ -9,8 +9,10 @@ import { type BodySource, type HeaderBlock, headerOf, type RawHeaders, type Segm
 import type { BlobKey, Credential } from "../lake/types.ts";
 import { evaluateConditions, unconditional } from "./conditions.ts";
 import { httpDateNow, parseIsoMs } from "./dates.ts";
+import { inLakeTerms, mayNameAlias } from "./etag-aliases.ts";
 import { forwardRequest } from "./forward.ts";
 import type { Front } from "./front.ts";
+import { mayBePending, readPending } from "./get-pending.ts";
 import type { ReadPlace } from "./places.ts";
 import { type Query, queryValue } from "./query.ts";
 import { failed, note, type Placed, passOn, refuse } from "./respond.ts";
@@ -29,11 +31,12 @@ export function readBlob(placed: Placed, place: ReadPlace, asked: HitAble): void
   const caller = judgeCaller(placed);
   if (caller.kind === "forward") return forwardRequest(placed, caller.why);
   if (caller.kind === "refuse") return refuse(front, exchange, placed.startedAtMs, caller.error);
+  const policy = resolvePolicy(front.policies(), key.account, key.container, key.blob);
   const request: ReadRequest = {
     key,
     indexKey,
     lake,
-    policy: resolvePolicy(front.policies(), key.account, key.container, key.blob),
+    policy,
     form: blob.form === "head" ? "head" : asked.range === null ? "full" : "range",
     apiVersion: asked.apiVersion,
     range: asked.range,
@@ -43,10 +46,37 @@ export function readBlob(placed: Placed, place: ReadPlace, asked: HitAble): void
     clientRequestId: asked.clientRequestId,
     signal: () => exchange.signal,
   };
+  if (mayBePending(front, place)) {
+    return readPending(placed, place, asked, request, {
+      serve: (serving) => serve(placed, asked, serving),
+      ordinary: () => readOrdinary(placed, asked, request),
+    });
+  }
+  return readOrdinary(placed, asked, request);
+}
+
+/** Answers a read of what the lake has. */
+function readOrdinary(placed: Placed, asked: HitAble, request: ReadRequest): void | Promise<void> {
+  const { front } = placed;
+  const { key } = request;
+  if (mayNameAlias(front, asked.conditions, key)) return readTranslated(placed, asked, request);
   const outcome = front.reader.read(request);
   return outcome instanceof Promise
     ? outcome.then((ready) => finish(placed, asked, key, ready))
     : finish(placed, asked, key, outcome);
+}
+
+/** The same under conditions that may name what only Forebay knows. */
+async function readTranslated(placed: Placed, asked: HitAble, request: ReadRequest): Promise<void> {
+  const { front } = placed;
+  const conditions = await inLakeTerms(front, asked.conditions, request.key).catch((error: unknown) => {
+    // Whatever does not hold as it stands goes to the lake, and is not answered then without its terms.
+    if (hasCode(error, "overloaded")) return asked.conditions;
+    throw error;
+  });
+  const own = { ...asked, conditions };
+  const outcome = await front.reader.read({ ...request, conditionsHold: (headers) => holds(own, headers) });
+  return finish(placed, asked, request.key, outcome);
 }
 
 function holds(asked: HitAble, headers: RawHeaders): boolean {
@@ -198,6 +228,7 @@ function serve(placed: Placed, asked: HitAble, serving: Serve): void | Promise<v
   const { overrides, form } = asked.blob;
   if (temperature === "hit") stats.hits++;
   else if (temperature === "partial") stats.partials++;
+  else if (temperature === "dirty") stats.dirty++;
   else stats.misses++;
   const isRange = asked.range !== null;
   const kept = overrides === null ? serving.headers : applyOverrides(serving.headers, overrides);

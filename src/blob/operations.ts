@@ -141,6 +141,13 @@ const NARROW: ReadonlySet<string> = new Set(
   ).split(" "),
 );
 
+/** Whether every parameter of a query is known, so that an operation is as wide as the documentation says. */
+export function isPlain(query: Query): boolean {
+  return (
+    !(query.malformed || query.duplicated || query.disguised) && query.parameters.every(({ name }) => NARROW.has(name))
+  );
+}
+
 /** The operation that a request asks for. Never fails: what is not known is the widest change that it might be. */
 export function detectOperation(method: string, target: Target, query: Query, headers: RawHeaders): Operation {
   const detected = detect(method, target, query, headers);

@@ -3,6 +3,7 @@
  * thousands of times, range by range.
  */
 import { limits } from "../base/limits.ts";
+import { type Slots, slotsOf } from "../engine/generations.ts";
 import { boundedMap } from "../engine/hot.ts";
 import type { RequestHead } from "../http/types.ts";
 import { type BlobKey, keyText } from "../lake/types.ts";
@@ -28,6 +29,8 @@ export interface ReadPlace {
   readonly key: BlobKey;
   /** `key` as the index names it. */
   readonly indexKey: string;
+  /** Where the counters of the blob are. */
+  readonly slots: Slots;
 }
 
 /** Finds places; one for each server. */
@@ -81,5 +84,6 @@ function readOf(operation: Operation, target: Target, query: Query): ReadPlace |
     snapshot: blob.snapshot,
     versionId: blob.versionId,
   };
-  return { blob, key, indexKey: keyText(key) };
+  const indexKey = keyText(key);
+  return { blob, key, indexKey, slots: slotsOf(indexKey) };
 }

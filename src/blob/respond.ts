@@ -1,13 +1,16 @@
 /** How requests are answered: errors of our own in the service's form, answers of the lake as they are, and the log. */
+
 import { asForebayError, hasCode } from "../base/errors.ts";
 import { bump } from "../engine/stats.ts";
+import { passingSource } from "../http/pass-on.ts";
 import {
+  type BodySource,
   bytesSource,
   type ClientResponse,
   type Exchange,
   headerOf,
   type RawHeaders,
-  sourceOfReader,
+  type Segment,
 } from "../http/types.ts";
 import type { Lake } from "../lake/types.ts";
 import { answerOf, azureError, type ErrorAnswer, type ErrorContext } from "./errors.ts";
@@ -49,6 +52,16 @@ export function refuse(
   return send(front, exchange, startedAtMs, azureError(error, errorContext(front, exchange.head.headers)));
 }
 
+/** Answers a read of what is pending with an error, as the lake would if it had it already. */
+export function refuseDirty(placed: Placed, error: ServiceError, extra: readonly string[] = []): void | Promise<void> {
+  const { front, exchange, startedAtMs, operation } = placed;
+  const answer = azureError(error, errorContext(front, exchange.head.headers), {}, [...extra, "x-forebay", "dirty"]);
+  const { status, headers } = answer.head;
+  note(front, exchange, startedAtMs, { status, result: "dirty", operation: operation.name, headers });
+  if (status === 304) return exchange.respond(answer.head, null);
+  return exchange.respond(answer.head, bytesSource(answer.body), answer.body.length);
+}
+
 /** Answers for a thrown error; what was already under way is cut by the server. */
 export function failed(front: Front, exchange: Exchange, startedAtMs: number, error: unknown): void | Promise<void> {
   const { code, message } = asForebayError(error);
@@ -64,20 +77,23 @@ function send(front: Front, exchange: Exchange, startedAtMs: number, answer: Err
   return exchange.respond({ ...answer.head, headers }, bytesSource(answer.body), answer.body.length);
 }
 
-/** Passes an answer of the lake on. Resolves when it was sent whole; lets go of the answer when that fails. */
-export function passOn(placed: Placed, response: ClientResponse): void | Promise<void> {
+/**
+ * Passes an answer of the lake on, with headers of Forebay's own beside it. Resolves when it was sent whole; lets go of
+ * the answer when that fails.
+ */
+export function passOn(placed: Placed, response: ClientResponse, own: RawHeaders = []): void | Promise<void> {
   try {
-    return respondWith(placed, response);
+    return respondWith(placed, response, own);
   } catch (error) {
     response.body.cancel();
     throw error;
   }
 }
 
-function respondWith(placed: Placed, response: ClientResponse): void | Promise<void> {
+function respondWith(placed: Placed, response: ClientResponse, own: RawHeaders): void | Promise<void> {
   const { front, exchange, operation } = placed;
   const { status, reason } = response.head;
-  const headers = [...endToEndHeaders(response.head.headers), "x-forebay", "forward"];
+  const headers = [...endToEndHeaders(response.head.headers), "x-forebay", "forward", ...own];
   note(front, exchange, placed.startedAtMs, { status, result: "forward", operation: operation.name, headers });
   const length = headerOf(response.head.headers, "content-length");
   const lengthBytes = length === undefined ? undefined : Number(length);
@@ -86,13 +102,16 @@ function respondWith(placed: Placed, response: ClientResponse): void | Promise<v
     return exchange.respond({ status, reason, headers }, null, lengthBytes);
   }
   const { stats } = front.engine;
-  const source = sourceOfReader(response.body);
-  const counted = {
+  const source = passingSource(response.body);
+  const count = (piece: Segment | null): Segment | null => {
+    if (piece?.kind === "bytes") stats.bytesForwarded += piece.bytes.length;
+    return piece;
+  };
+  const counted: BodySource = {
     ...source,
-    next: async () => {
-      const piece = await source.next();
-      if (piece?.kind === "bytes") stats.bytesForwarded += piece.bytes.length;
-      return piece;
+    next: () => {
+      const piece = source.next();
+      return piece instanceof Promise ? piece.then(count) : count(piece);
     },
   };
   return exchange.respond({ status, reason, headers }, counted, lengthBytes);

@@ -71,6 +71,8 @@ export interface Passing {
   readonly nowMs: number;
   /** The new length of a body that was rewritten. */
   readonly bodyLengthBytes?: number | undefined;
+  /** Conditions that the lake knows by other values: by lower-case name, null to leave one out. */
+  readonly conditions?: ReadonlyMap<string, string | null> | undefined;
 }
 
 /** What is sent to the lake (see `LakeForward`), or the error to give instead. */
@@ -86,7 +88,8 @@ export function rewriteRequest(passing: Passing): Passed {
   const { method, target, query } = passing;
   const path = rawPathFor(passing.lakeStyle, target);
   const authorization = onlyAuthorization(passing.headers);
-  let changed = path !== target.wirePath || passing.bodyLengthBytes !== undefined;
+  const conditions = new Map(passing.conditions);
+  let changed = path !== target.wirePath || passing.bodyLengthBytes !== undefined || conditions.size > 0;
   const headers: string[] = [];
   const host = firstHeader(passing.headers, "host");
   const kept = endToEndHeaders(passing.headers);
@@ -95,10 +98,17 @@ export function rewriteRequest(passing: Passing): Passed {
     const value = kept[i + 1] ?? "";
     const lower = name.toLowerCase();
     if (passing.bodyLengthBytes !== undefined && DIGESTS.has(lower)) continue;
+    const condition = conditions.get(lower);
+    if (condition !== undefined) {
+      conditions.delete(lower);
+      if (condition !== null) headers.push(name, condition);
+      continue;
+    }
     const source = SOURCE_HEADERS.has(lower) ? rewriteSource(value.trim(), host, passing.own) : null;
     if (source !== null) changed = true;
     headers.push(name, source ?? value);
   }
+  for (const [name, value] of conditions) if (value !== null) headers.push(name, value);
   const pass: Passed = { kind: "pass", path, query: target.query, headers };
   if (!changed || authorization === null) return pass;
   if (passing.keys.length === 0) return { kind: "refuse", error: frontErrors.cannotSign };

@@ -41,13 +41,19 @@ export interface SasQuestion {
   readonly policies: PolicyLookup;
 }
 
-/** The permission letter that each judged operation needs, and the resource type of an account SAS. */
-const NEEDS: ReadonlyMap<string, { readonly letters: string; readonly type: string }> = new Map([
+/**
+ * The permission letter that each judged operation needs, and the resource type of an account SAS. `perhaps`: a letter
+ * that suffices where there is no blob of the name.
+ */
+const NEEDS: ReadonlyMap<string, Need> = new Map<string, Need>([
   ["GetBlob", { letters: "r", type: "o" }],
   ["GetBlobProperties", { letters: "r", type: "o" }],
   ["GetBlobMetadata", { letters: "r", type: "o" }],
   ["GetBlockList", { letters: "r", type: "o" }],
-  ["PutBlob", { letters: "w", type: "o" }],
+  ["PutBlob", { letters: "w", perhaps: "c", type: "o" }],
+  // What a Put Blob needs where there is no blob of the name.
+  ["PutBlobNew", { letters: "c", type: "o" }],
+  ["DeleteBlob", { letters: "d", type: "o" }],
   ["PutBlock", { letters: "w", type: "o" }],
   ["PutBlockList", { letters: "w", type: "o" }],
   ["ListBlobs", { letters: "l", type: "c" }],
@@ -159,11 +165,15 @@ export function verifySas(question: SasQuestion): Verdict {
   if (fields.spr !== "" && fields.spr !== "https" && fields.spr !== "https,http") return unknown("an odd spr");
   const need = NEEDS.get(question.operation);
   if (need === undefined) return unknown("the operation is not judged here");
+  if (question.operation === "DeleteBlob" && queryValue(question.query, "versionid") !== undefined) {
+    return unknown("the permission to delete a version is another one");
+  }
   if (fields.ss !== "" || fields.srt !== "") return verifyAccountSas(question, fields, sig, need);
   return verifyServiceSas(question, fields, sig, need);
 }
 
-type Need = { readonly letters: string; readonly type: string };
+type Need = { readonly letters: string; readonly perhaps?: string; readonly type: string };
+const MAY_CREATE = "it may create a blob, and replace none";
 
 function verifyAccountSas(question: SasQuestion, fields: SasFields, sig: string, need: Need): Verdict {
   const { query, target, keys } = question;
@@ -244,7 +254,12 @@ function grant(nowMs: number, need: Need, policy: StoredPolicy, stored: boolean)
   if (expiresAtMs === null || startsAtMs === null) return unknown("a date that is not understood");
   if (nowMs < startsAtMs) return refused("not valid yet");
   if (nowMs >= expiresAtMs) return refused("expired");
-  for (const letter of need.letters) if (!permissions.includes(letter)) return refused("without this permission");
+  for (const letter of need.letters) {
+    if (permissions.includes(letter)) continue;
+    return need.perhaps && permissions.includes(need.perhaps)
+      ? unknown(MAY_CREATE)
+      : refused("without this permission");
+  }
   return { verdict: "yes", expiresAtMs };
 }
 

@@ -72,7 +72,7 @@ function troubleOf(layout: Layout): string {
 }
 
 /** Query parameters of a SAS: `sas.ts` judges them. */
-const SAS: ReadonlySet<string> = new Set(
+export const SAS: ReadonlySet<string> = new Set(
   "sp st se sip spr ses ss srt sr si sig skoid sktid skt ske sks skv saoid suoid scid sdd skdutid sduoid".split(" "),
 );
 
@@ -145,7 +145,7 @@ export function screenTarget(operation: Operation, target: Target, query: Query)
 }
 
 /** Whether `text` is a whole number of at most 15 digits: exact as a number. */
-function isCount(text: string): boolean {
+export function isCount(text: string): boolean {
   if (text.length < 1 || text.length > 15) return false;
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
@@ -154,7 +154,7 @@ function isCount(text: string): boolean {
   return true;
 }
 
-function isHeaderValue(text: string): boolean {
+export function isHeaderValue(text: string): boolean {
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
     if (code < 0x20 || code > 0x7e) return false;

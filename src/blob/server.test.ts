@@ -21,6 +21,8 @@ function scene(more: Partial<Front> = {}) {
   let cancelled = 0;
   const stats = createStats();
   const clock = createSimClock();
+  const generations = createGenerations(new ArrayBuffer(SHARED_BYTES), "epoch");
+  generations.owed.recovered([]);
   const engine: EngineContext = {
     holder: "server",
     clock,
@@ -36,7 +38,10 @@ function scene(more: Partial<Front> = {}) {
     get keeper() {
       return unused();
     },
-    generations: createGenerations(new ArrayBuffer(SHARED_BYTES), "epoch"),
+    get desk() {
+      return unused();
+    },
+    generations,
     era: () => "era",
     trust: createTrust(() => {}, clock),
     stats,

@@ -8,10 +8,13 @@ import { forwardRequest } from "./forward.ts";
 import type { Front } from "./front.ts";
 import { readBlob } from "./get-blob.ts";
 import { layoutOf } from "./layout.ts";
+import { listBlobs } from "./list-blobs.ts";
 import { createPlaces, type Places } from "./places.ts";
 import { failed, type Placed, refuse } from "./respond.ts";
 import { refusedHere } from "./sas.ts";
 import { screenHeaders } from "./screen.ts";
+import { createWriteMeans, type WriteMeans } from "./write-means.ts";
+import { takeWrite } from "./write-take.ts";
 
 /** The least time between two lines of the log about requests that name no account. */
 const UNPLACED_LOG_MS = 60_000;
@@ -31,12 +34,13 @@ export function createBlobHandler(front: Front): Handler {
     front.engine.log("warn", "a request names no configured account", { accounts });
   };
   const places = createPlaces();
+  const means = createWriteMeans(front.engine);
   return (exchange) => {
     const startedAtMs = clock.monotonicMs();
     stats.requestsNow++;
     let answered: void | Promise<void>;
     try {
-      answered = handle(front, exchange, startedAtMs, places, unplaced);
+      answered = handle(front, exchange, startedAtMs, { places, means }, unplaced);
     } catch (error) {
       answered = Promise.reject(error);
     }
@@ -60,12 +64,12 @@ function handle(
   front: Front,
   exchange: Exchange,
   startedAtMs: number,
-  places: Places,
+  own: { readonly places: Places; readonly means: WriteMeans },
   unplaced: () => void,
 ): void | Promise<void> {
   const { head } = exchange;
   const layout = layoutOf(head.headers);
-  const place = places.find(head, layout, front.accounts());
+  const place = own.places.find(head, layout, front.accounts());
   const lake = place === null ? undefined : front.lakes().get(place.target.account);
   if (place === null || lake === undefined) {
     unplaced();
@@ -76,7 +80,11 @@ function handle(
   const barred = refusedHere(query, exchange.remoteAddress, exchange.secure);
   if (barred?.verdict === "no" && barred.error) return refuse(front, exchange, startedAtMs, barred.error);
   const placed: Placed = { front, exchange, layout, target, query, operation, lake, startedAtMs };
-  if (typeof read === "string") return forwardRequest(placed, read);
+  if (operation.name === "ListBlobs") return listBlobs(placed);
+  if (typeof read === "string") {
+    const taken = takeWrite(placed, own.means);
+    return taken === null ? forwardRequest(placed, read) : taken;
+  }
   const screened = screenHeaders(read.blob, layout, head.headers);
   return screened.kind === "hit-able" ? readBlob(placed, read, screened) : forwardRequest(placed, screened.why);
 }

@@ -23,7 +23,8 @@ interface Range {
 
 /** The body of a range that is wholly in the file: one piece, no waiting. `fd` is pinned by the caller. */
 export function presentBody(context: EngineContext, version: CachedVersion, fd: number, range: Range): BodySource {
-  let piece: Segment | null = { kind: "file", fd, offset: range.first, length: range.end - range.first };
+  const offset = version.fileOffset + range.first;
+  let piece: Segment | null = { kind: "file", fd, offset, length: range.end - range.first };
   return {
     lengthBytes: range.end - range.first,
     next: () => {
@@ -34,6 +35,70 @@ export function presentBody(context: EngineContext, version: CachedVersion, fd: 
     close: () => {
       context.files.unpin(version.fileId);
       context.stats.bytesFromFlash += range.end - range.first;
+    },
+  };
+}
+
+/**
+ * The body of a range of a complete version of several files: piece by piece, with a few files held open ahead. A file
+ * that goes meanwhile is made up for by the lake. Throws as {@link VersionFiles.pin} does for the first ones.
+ */
+export function spannedBody(
+  context: EngineContext,
+  version: CachedVersion,
+  source: FillSource,
+  range: Range,
+  lost: () => void,
+): BodySource {
+  const { files, stats } = context;
+  const pieces = version.pieces(range.first, range.end);
+  const fds: number[] = [];
+  /** Pieces whose files are let go of, and the first one that was not handed out. */
+  let freed = 0;
+  let next = 0;
+  let at = range.first;
+  let direct: BodySource | null = null;
+
+  const pin = (): void => {
+    for (const { fileId } of pieces.slice(fds.length, next + limits.bodyFilesPinnedMax)) fds.push(files.pin(fileId));
+  };
+  const unpin = (to: number): void => {
+    for (const { fileId } of pieces.slice(freed, Math.min(to, fds.length))) files.unpin(fileId);
+    freed = Math.max(freed, to);
+  };
+  const fromLake = (error: unknown): Segment | null | Promise<Segment | null> => {
+    if (hasCode(error, "gone", "flash-failed")) lost();
+    else if (!isOutOfDescriptors(error)) throw error;
+    direct = directBody(context, version, source, { first: at, end: range.end }, null);
+    return direct.next();
+  };
+  try {
+    pin();
+  } catch (error) {
+    unpin(fds.length);
+    throw error;
+  }
+  return {
+    lengthBytes: range.end - range.first,
+    next: () => {
+      if (direct !== null) return direct.next();
+      unpin(next);
+      const piece = pieces[next];
+      if (piece === undefined) return null;
+      try {
+        pin();
+      } catch (error) {
+        // What is open already goes first.
+        if (next >= fds.length) return fromLake(error);
+      }
+      const fd = fds[next++] as number;
+      at += piece.length;
+      stats.bytesFromFlash += piece.length;
+      return { kind: "file", fd, offset: piece.offset, length: piece.length };
+    },
+    close: () => {
+      unpin(fds.length);
+      direct?.close();
     },
   };
 }

@@ -23,8 +23,11 @@ export interface Change {
   end(how: ChangeEnd): Promise<void>;
 }
 
+/** What a change is announced to. */
+export type ChangeContext = Pick<EngineContext, "generations" | "keeper" | "clock">;
+
 /** Announces a change. Rejects (nothing was announced) when a durable mark is needed and cannot be had. */
-export async function beginChange(context: EngineContext, scope: ChangeScope, immutable: boolean): Promise<Change> {
+export async function beginChange(context: ChangeContext, scope: ChangeScope, immutable: boolean): Promise<Change> {
   const { generations, keeper } = context;
   const mark = immutable ? await keeper.markChange(scope) : null;
   generations.move(scope);
@@ -47,7 +50,7 @@ export async function beginChange(context: EngineContext, scope: ChangeScope, im
  * the index was lost) is made once more, so that what was kept meanwhile is forgotten. A keeper that is being started
  * again is waited for.
  */
-async function endMark(context: EngineContext, scope: ChangeScope, first: number): Promise<void> {
+async function endMark(context: ChangeContext, scope: ChangeScope, first: number): Promise<void> {
   const { keeper, clock } = context;
   let mark = first;
   let failure: unknown = null;

@@ -2,6 +2,7 @@
 import type { FlashKeeper, IndexReader } from "../flash/types.ts";
 import type { Clock } from "../io/clock.ts";
 import type { Disk } from "../io/disk.ts";
+import type { WriteDesk } from "../writeback/types.ts";
 import type { Generations } from "./generations.ts";
 import type { Stats } from "./stats.ts";
 import type { Trust } from "./trust.ts";
@@ -24,6 +25,8 @@ export interface EngineContext {
   readonly files: VersionFiles;
   readonly index: IndexReader;
   readonly keeper: FlashKeeper;
+  /** Whoever owns the journal: asked only where `generations.owed` says that something may be pending, and by writes. */
+  readonly desk: WriteDesk;
   readonly generations: Generations;
   /** The era of the `immutable` policies: see `era` of a variant in `flash/types.ts`. */
   readonly era: () => string;

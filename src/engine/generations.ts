@@ -7,7 +7,8 @@
  * Blobs and containers share a slot when their hashes collide: then one moves the other, which costs a check with
  * the lake and is never wrong.
  *
- * Beside the counters lie the marks of visit that the replacement policy reads: one byte for each version id (modulo).
+ * Beside the counters lie the marks of visit that the replacement policy reads: one byte for each version id (modulo);
+ * and, per slot, how many writes the lake does not have yet (see `writeback/`): who finds none there asks nobody.
  */
 import { assert } from "../base/assert.ts";
 import type { ChangeScope, Generation } from "../flash/types.ts";
@@ -20,7 +21,7 @@ const VISITED_BYTES = 1 << 24;
 const VISITED_MASK = VISITED_BYTES - 1;
 
 /** Bytes of shared memory that the counters and marks take. Pages never touched cost nothing. */
-export const SHARED_BYTES = SLOTS * 4 + VISITED_BYTES + 4;
+export const SHARED_BYTES = SLOTS * 4 + VISITED_BYTES + 4 + 4 + SLOTS * 4;
 
 /** Where a key's three counters are. */
 export type Slots = readonly [blob: number, container: number, account: number];
@@ -47,6 +48,21 @@ export interface Generations {
   move(scope: ChangeScope): void;
   /** Marks a version as used (for the replacement policy). */
   visit(versionId: number): void;
+  readonly owed: Owed;
+}
+
+/** How many pending writes (and staged blocks) there may be, per slot. Written by the owner of the journal alone. */
+export interface Owed {
+  /** Whether the journal was read since the machine started: before that nobody knows what is pending. */
+  known(): boolean;
+  /** Whether anything may be pending for a blob, in its container, in its account. */
+  blob(slots: Slots): boolean;
+  container(slots: Slots): boolean;
+  account(slots: Slots): boolean;
+  /** One more (1) or less (-1) for the blob with these slots, and with it for its container and account. */
+  add(slots: Slots, count: 1 | -1): void;
+  /** What is owed in all, found at a start: no slot that stays above nothing is seen as nothing meanwhile. */
+  recovered(blobs: Iterable<Slots>): void;
 }
 
 /** Views `memory` ({@link SHARED_BYTES} long, zeros at first) as the counters of `epoch`. */
@@ -55,17 +71,8 @@ export function createGenerations(memory: ArrayBuffer, epoch: string): Generatio
   const counters = new Int32Array(memory, 0, SLOTS);
   const visited = new Uint8Array(memory, SLOTS * 4, VISITED_BYTES);
   const earlier = new Int32Array(memory, SLOTS * 4 + VISITED_BYTES, 1);
-  const slotsOf = (key: string): Slots => {
-    const accountEnd = key.indexOf("/");
-    const containerEnd = key.indexOf("/", accountEnd + 1);
-    const nul = key.indexOf("\u0000", containerEnd + 1);
-    const blob = nul < 0 ? key : key.slice(0, nul);
-    return [
-      slot(blob, BLOB_SLOTS),
-      BLOB_SLOTS + slot(containerEnd < 0 ? key : key.slice(0, containerEnd), CONTAINER_SLOTS),
-      BLOB_SLOTS + CONTAINER_SLOTS + slot(accountEnd < 0 ? key : key.slice(0, accountEnd), ACCOUNT_SLOTS),
-    ];
-  };
+  const owedKnown = new Int32Array(memory, SLOTS * 4 + VISITED_BYTES + 4, 1);
+  const owed = new Int32Array(memory, SLOTS * 4 + VISITED_BYTES + 8, SLOTS);
   const read = (index: number): number => Atomics.load(counters, index);
   return {
     epoch,
@@ -90,7 +97,43 @@ export function createGenerations(memory: ArrayBuffer, epoch: string): Generatio
     visit: (versionId) => {
       visited[versionId & VISITED_MASK] = 1;
     },
+    owed: createOwed(owedKnown, owed),
   };
+}
+
+function createOwed(known: Int32Array, counts: Int32Array): Owed {
+  const some = (index: number): boolean => Atomics.load(counts, index) !== 0;
+  return {
+    known: () => Atomics.load(known, 0) === 1,
+    blob: (slots) => some(slots[0]),
+    container: (slots) => some(slots[1]),
+    account: (slots) => some(slots[2]),
+    add: (slots, count) => {
+      for (const index of slots) Atomics.add(counts, index, count);
+    },
+    recovered: (blobs) => {
+      const found = new Map<number, number>();
+      for (const slots of blobs) for (const index of slots) found.set(index, (found.get(index) ?? 0) + 1);
+      for (const [index, count] of found) Atomics.store(counts, index, count);
+      for (let index = 0; index < counts.length; index++) {
+        if (counts[index] !== 0 && !found.has(index)) Atomics.store(counts, index, 0);
+      }
+      Atomics.store(known, 0, 1);
+    },
+  };
+}
+
+/** The slots of an index key (`account/container/blob`, with or without a snapshot): the same in every life. */
+export function slotsOf(key: string): Slots {
+  const accountEnd = key.indexOf("/");
+  const containerEnd = key.indexOf("/", accountEnd + 1);
+  const nul = key.indexOf("\u0000", containerEnd + 1);
+  const blob = nul < 0 ? key : key.slice(0, nul);
+  return [
+    slot(blob, BLOB_SLOTS),
+    BLOB_SLOTS + slot(containerEnd < 0 ? key : key.slice(0, containerEnd), CONTAINER_SLOTS),
+    BLOB_SLOTS + CONTAINER_SLOTS + slot(accountEnd < 0 ? key : key.slice(0, accountEnd), ACCOUNT_SLOTS),
+  ];
 }
 
 function slot(text: string, slots: number): number {

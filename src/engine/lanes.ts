@@ -1,13 +1,13 @@
 /**
  * Reads of the lake for fills, bounded for each account by itself: how many go on at once follows what the account's
- * lake can give (see `pace.ts`), and those that a reader stands waiting for go first (see `gate.ts`).
+ * lake can give (see `lake/pace.ts`), and those that a reader stands waiting for go first (see `gate.ts`).
  */
 import { assert } from "../base/assert.ts";
 import { limits } from "../base/limits.ts";
 import type { Clock } from "../io/clock.ts";
+import { createPace, type Pace } from "../lake/pace.ts";
 import type { BufferShare, Buffers } from "./buffers.ts";
 import { createGate, type Gate } from "./gate.ts";
-import { createPace, type Pace } from "./pace.ts";
 
 /** The way to one account's lake. */
 export interface Lane {

@@ -12,6 +12,16 @@ export interface Policy {
   readonly onLakeOutage: "serve" | "fail";
   /** What one yes of the lake to a credential covers: the blob asked for, or its whole container. */
   readonly verdict: "blob" | "container";
+  /** `back`: a write is acknowledged when it is durable on flash; `through`: when the lake has it. */
+  readonly write: "through" | "back";
+  /** Nobody writes here but through this Forebay: conditions of writes may be judged here. */
+  readonly exclusive: boolean;
+  /** What a parked entry holds back: later ones of its path, or only those of its own blob. */
+  readonly whenParked: "hold" | "pass";
+  /** The access tier of what is carried to the lake; null: the account's default. */
+  readonly tier: string | null;
+  /** How old the oldest write that the lake does not have may grow before Forebay calls itself unready; null: any age. */
+  readonly maxUnflushedMs: number | null;
 }
 
 /** A policy and where it holds. Plain data: it crosses between processes. */
@@ -27,7 +37,16 @@ export interface PolicyRule extends Policy {
 }
 
 /** What holds where no rule matches: checked after 5 s, and honest about an outage. */
-export const defaultPolicy = { maxStaleMs: 5_000, onLakeOutage: "fail", verdict: "blob" } as const satisfies Policy;
+export const defaultPolicy = {
+  maxStaleMs: 5_000,
+  onLakeOutage: "fail",
+  verdict: "blob",
+  write: "through",
+  exclusive: false,
+  whenParked: "hold",
+  tier: null,
+  maxUnflushedMs: null,
+} as const satisfies Policy;
 
 /** Rules made ready for {@link resolvePolicy}. */
 export interface PolicyTable {
@@ -74,13 +93,28 @@ export function resolvePolicy(table: PolicyTable, account: string, container: st
   return defaultPolicy;
 }
 
+/** Whether writes of a blob (null: of anything in the container, or in the account) may be acknowledged on flash. */
+export function mayBeBack(table: PolicyTable, account: string, container: string | null, blob: string | null): boolean {
+  if (container !== null && blob !== null) return resolvePolicy(table, account, container, blob).write === "back";
+  return mayHold(table, account, container, (rule) => rule.write === "back");
+}
+
 /**
  * Whether anything in a container (null: in the whole account) may be `immutable`: a change that wide then needs its
  * durable mark before it leaves. May say yes too often, never no wrongly.
  */
 export function mayBeImmutable(table: PolicyTable, account: string, container: string | null): boolean {
-  const touches = (rule: PolicyRule): boolean =>
-    rule.maxStaleMs === "immutable" && (rule.account === null || rule.account === account);
+  return mayHold(table, account, container, (rule) => rule.maxStaleMs === "immutable");
+}
+
+/** Whether some rule in reach of a container (null: of the whole account) is `such`. */
+function mayHold(
+  table: PolicyTable,
+  account: string,
+  container: string | null,
+  such: (rule: PolicyRule) => boolean,
+): boolean {
+  const touches = (rule: PolicyRule): boolean => such(rule) && (rule.account === null || rule.account === account);
   if (table.general.some(touches)) return true;
   if (container !== null) return (table.byContainer.get(container) ?? []).some(touches);
   return [...table.byContainer.values()].some((rules) => rules.some(touches));

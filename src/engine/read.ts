@@ -9,10 +9,11 @@ import type { BodySource, RawHeaders } from "../http/types.ts";
 import type { Clock } from "../io/clock.ts";
 import { type BlobKey, keyText } from "../lake/types.ts";
 import { createVerdictAsker, type VerdictAsker } from "./ask-verdict.ts";
-import { directBody, fillingBody, presentBody } from "./body.ts";
+import { directBody, fillingBody, presentBody, spannedBody } from "./body.ts";
 import type { EngineContext } from "./context.ts";
 import { createFiller, type Filler } from "./fill.ts";
 import { type Bounded, boundedMap } from "./hot.ts";
+import { createPendingReader, type PendingReader } from "./pending.ts";
 import { createReadAhead, type ReadAhead } from "./readahead.ts";
 import { createResolver, fillSource, type Resolution, type Resolver, variantName } from "./resolve.ts";
 import { bump } from "./stats.ts";
@@ -22,6 +23,8 @@ import { CachedVersion } from "./version.ts";
 
 /** Answers reads. Synchronous on a hit: nothing is awaited where nothing is to be waited for. */
 export interface Reader {
+  /** Of what the lake does not have yet: to be asked first where `generations.owed` says that there may be some. */
+  readonly pending: PendingReader;
   read(request: ReadRequest): ReadOutcome | Promise<ReadOutcome>;
   /** The file of a blob could not be read while it was sent: its version is forgotten everywhere. */
   unreadable(key: BlobKey): void;
@@ -56,7 +59,9 @@ export function createReader(context: EngineContext): Reader {
     asker: createVerdictAsker(context, verdicts),
     foreign: boundedMap(limits.hotEntriesMax),
   };
+  const pending = createPendingReader(context);
   return {
+    pending,
     read: (request) => read(reading, request),
     unreadable: (key) => {
       const version = reading.hot.get(keyText(key));
@@ -64,6 +69,7 @@ export function createReader(context: EngineContext): Reader {
     },
     forgetAll: () => {
       reading.hot.clear();
+      pending.forgetAll();
     },
     forgetVerdicts: () => reading.verdicts.clear(),
   };
@@ -235,9 +241,8 @@ function serveVersion(
   }
   const present = version.readableBytes(range.first, range.end);
   if (present === range.end - range.first) {
-    const fd = pinned(reading, version);
-    if (fd === null) return null;
-    const body = presentBody(context, version, fd, range);
+    const body = bodyOnFlash(reading, request, version, range);
+    if (body === null) return null;
     if (!version.complete) reading.ahead.noteRead(version, fillSource(request), range.first, range.end);
     return served(request.form, asked ?? "hit", variant.headers, range, version.sizeBytes, body);
   }
@@ -269,10 +274,17 @@ function wanted(request: ReadRequest, sizeBytes: number, headers: RawHeaders): {
   return { first, end: last === null ? sizeBytes : Math.min(last + 1, sizeBytes) };
 }
 
-/** A descriptor of the version's file. Null when it is gone: evicted, or lost, and then the index hears of it. */
-function pinned(reading: Reading, version: CachedVersion): number | null {
+/** The body of a range that is there. Null when its file is gone: evicted, or lost, and then the index hears of it. */
+function bodyOnFlash(
+  reading: Reading,
+  request: ReadRequest,
+  version: CachedVersion,
+  range: { readonly first: number; readonly end: number },
+): BodySource | null {
+  const { context } = reading;
   try {
-    return reading.context.files.pin(version.fileId);
+    if (version.spans.length === 1) return presentBody(context, version, context.files.pin(version.fileId), range);
+    return spannedBody(context, version, fillSource(request), range, () => forgetBad(reading, version));
   } catch (error) {
     // Too many open files say nothing about this one.
     if (hasCode(error, "gone", "flash-failed")) forgetBad(reading, version);

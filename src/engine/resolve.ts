@@ -289,9 +289,10 @@ async function ask(
     epoch: generations.epoch,
     era: isSettled(request, headers) ? context.era() : undefined,
   };
-  // A check of what is there brings one byte, which nobody needs.
+  // A check of what is there brings one byte, or all of what flash has already: nobody needs either.
   const isByteCheck = asked.range?.first === 0 && asked.range.last === 0;
-  const opened = isByteCheck ? unwanted(response) : openedOf(request, response, answer);
+  const isThere = sameVersion && record?.present === null;
+  const opened = isByteCheck || isThere ? unwanted(response) : openedOf(request, response, answer);
   const published = await lease.publish(answer.etag, answer.sizeBytes, variant);
   if (published.kind === "refused") {
     return { kind: "unkept", variant, etag: answer.etag, sizeBytes: answer.sizeBytes, opened };

@@ -8,6 +8,8 @@ export interface Stats {
   hits: number;
   misses: number;
   partials: number;
+  /** Reads of what the lake does not have yet. */
+  dirty: number;
   forwards: number;
   answers: number;
   unavailable: number;
@@ -15,6 +17,9 @@ export interface Stats {
   bytesFromFlash: number;
   bytesWhileFilling: number;
   bytesForwarded: number;
+  /** Writes taken in here by operation, and the bytes of their bodies. */
+  writesTaken: Record<string, number>;
+  bytesTaken: number;
   /** Bytes that fills brought from the lake, and requests sent to it by kind and outcome (`fill.206`). */
   bytesFilled: number;
   lakeRequests: Record<string, number>;
@@ -39,12 +44,15 @@ export function createStats(): Stats {
     hits: 0,
     misses: 0,
     partials: 0,
+    dirty: 0,
     forwards: 0,
     answers: 0,
     unavailable: 0,
     bytesFromFlash: 0,
     bytesWhileFilling: 0,
     bytesForwarded: 0,
+    writesTaken: {},
+    bytesTaken: 0,
     bytesFilled: 0,
     lakeRequests: {},
     checks: 0,

@@ -48,8 +48,8 @@ export interface ReadRequest {
   readonly signal: () => AbortSignal;
 }
 
-/** How a read was answered, as `x-forebay` says it. */
-export type Temperature = "hit" | "miss" | "partial";
+/** How a read was answered, as `x-forebay` says it. `dirty`: acknowledged here, and not in the lake yet. */
+export type Temperature = "hit" | "miss" | "partial" | "dirty";
 
 /** Bytes and headers to be sent under this engine's responsibility. */
 export interface Serve {

@@ -57,3 +57,27 @@ test("a newer record of the same incarnation adds blocks and fresher answers, ne
   expect(version.variants.get("full|v")?.sentAtMs).toBe(1);
   expect(version.complete).toBe(true);
 });
+
+test("the pieces of a version of several files, for every range", () => {
+  const lengths = [3, 1, 5, 2];
+  const spans = lengths.map((length, n) => ({ fileId: 20 + n, offset: 100 * n, length }));
+  const version = versionOf({ spans, sizeBytes: 11, present: null });
+  expect(version).toMatchObject({ complete: true, fileId: 20, fileOffset: 0 });
+  const places = spans.flatMap(({ fileId, offset, length }) =>
+    Array.from({ length }, (_, at) => `${fileId}:${offset + at}`),
+  );
+  for (let first = 0; first < 11; first++) {
+    for (let end = first + 1; end <= 11; end++) {
+      const found = version.pieces(first, end).flatMap(({ fileId, offset, length }) => {
+        expect(length).toBeGreaterThan(0);
+        return Array.from({ length }, (_, at) => `${fileId}:${offset + at}`);
+      });
+      expect(found).toEqual(places.slice(first, end));
+    }
+  }
+});
+
+test("a version with blocks missing has one file", () => {
+  const spans = [0, 125].map((offset, n) => ({ fileId: 7 + n, offset, length: 125 }));
+  expect(() => versionOf({ spans })).toThrow(/one file/);
+});

@@ -6,7 +6,7 @@
 import { assert } from "../base/assert.ts";
 import type { ForebayError } from "../base/errors.ts";
 import { blockCount, blockLength, isPresent, setBit, testBit } from "../flash/files.ts";
-import type { Generation, Variant, VersionRecord } from "../flash/types.ts";
+import type { Generation, Span, Variant, VersionRecord } from "../flash/types.ts";
 import type { Slots } from "./generations.ts";
 
 /** A block that this process is bringing: its first `receivedBytes` bytes are in the file. */
@@ -21,8 +21,11 @@ export class CachedVersion {
   readonly sizeBytes: number;
   readonly blockBytes: number;
   readonly blockCount: number;
-  /** The file that holds the bytes; 0 for an empty blob, which has none. */
+  /** Where the bytes lie. One file while blocks are missing; a complete version may have several. */
+  readonly spans: readonly Span[];
+  /** The file that holds the first byte, and where that lies in it; 0 for an empty blob, which has none. */
   readonly fileId: number;
+  readonly fileOffset: number;
   readonly slots: Slots;
   /** The generation noted before the record was looked up: once it moved, look again. */
   readonly generation: Generation;
@@ -36,6 +39,8 @@ export class CachedVersion {
   /** Where the last reader of this version stopped, and how many in a row went on from there. */
   readonly reading = { endsAt: -1, inSequence: 0, aheadTo: 0 };
 
+  /** Where each span begins in the blob; made when first needed. */
+  #starts: Float64Array | null = null;
   #present: Uint8Array | null;
   #missing: number;
   readonly #incoming = new Map<number, Incoming>();
@@ -49,8 +54,11 @@ export class CachedVersion {
     this.sizeBytes = record.sizeBytes;
     this.blockBytes = record.blockBytes;
     this.blockCount = blockCount(record);
+    this.spans = record.spans;
     this.fileId = record.spans[0]?.fileId ?? 0;
-    assert(record.spans.length <= 1, "a version filled from the lake is one file");
+    this.fileOffset = record.spans[0]?.offset ?? 0;
+    const isOneFile = record.spans.length <= 1 && this.fileOffset === 0;
+    assert(record.present === null || isOneFile, "a version filled from the lake is one file");
     this.slots = slots;
     this.generation = generation;
     for (const variant of record.variants) this.variants.set(variant.id, variant);
@@ -101,6 +109,22 @@ export class CachedVersion {
 
   blockLength(b: number): number {
     return blockLength(this, b);
+  }
+
+  /** The pieces of files that hold bytes [first, end) of a complete version, in order. */
+  pieces(first: number, end: number): Span[] {
+    this.#starts ??= startsOf(this.spans);
+    const starts = this.#starts;
+    const pieces: Span[] = [];
+    let at = first;
+    for (let n = lastAtMost(starts, first); at < end; n++) {
+      const { fileId, offset, length } = this.spans[n] as Span;
+      const skip = at - (starts[n] as number);
+      const count = Math.min(end - at, length - skip);
+      pieces.push({ fileId, offset: offset + skip, length: count });
+      at += count;
+    }
+    return pieces;
   }
 
   /** How many bytes from `offset` on (up to `end`) are in the file without a gap. */
@@ -194,4 +218,26 @@ export class CachedVersion {
     this.complete = true;
     this.#present = null;
   }
+}
+
+function startsOf(spans: readonly Span[]): Float64Array {
+  const starts = new Float64Array(spans.length);
+  let at = 0;
+  for (const [n, { length }] of spans.entries()) {
+    starts[n] = at;
+    at += length;
+  }
+  return starts;
+}
+
+/** The last index whose value is at most `value`, of values that rise from 0. */
+function lastAtMost(values: Float64Array, value: number): number {
+  let low = 0;
+  let high = values.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if ((values[middle] as number) <= value) low = middle;
+    else high = middle - 1;
+  }
+  return low;
 }

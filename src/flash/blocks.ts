@@ -192,7 +192,7 @@ function makeFile(core: KeeperCore, version: ActiveVersion): boolean {
         dropVersion(core, version, "bad");
         return false;
       }
-      create(core, fileId);
+      createFile(core, fileId);
     }
   } catch (error) {
     if (!hasCode(error, "flash-full", "overloaded")) core.health.fail(asForebayError(error).message);
@@ -202,7 +202,8 @@ function makeFile(core: KeeperCore, version: ActiveVersion): boolean {
   return true;
 }
 
-function create(core: KeeperCore, fileId: number): void {
+/** An empty file. Throws what the disk throws. */
+export function createFile(core: Pick<KeeperCore, "disk">, fileId: number): void {
   const { disk } = core;
   try {
     disk.close(disk.open(filePath(fileId), "create"));

@@ -6,7 +6,7 @@
 import { asForebayError, hasCode } from "../base/errors.ts";
 import type { Timer } from "../io/clock.ts";
 import { type KeeperCore, takeOut } from "./core.ts";
-import { blockCount, isComplete, setBit } from "./files.ts";
+import { blockCount, hasOwnFile, isComplete, setBit } from "./files.ts";
 import type { IndexChanges } from "./index.ts";
 import type { Retired } from "./retire.ts";
 import { type ActiveVersion, blockCost, snapshot } from "./versions.ts";
@@ -165,6 +165,8 @@ function durableWith(version: ActiveVersion, blocks: ReadonlyMap<number, string>
 }
 
 function costOf(version: ActiveVersion, blocks: ReadonlyMap<number, string>): number {
+  // What came as a whole is committed as a whole.
+  if (!hasOwnFile(version)) return blocks.size > 0 ? version.pendingBytes : 0;
   let bytes = 0;
   for (const block of blocks.keys()) bytes += blockCost(version, block);
   return bytes;
@@ -198,6 +200,7 @@ function settle(core: KeeperCore, { version, blocks }: Item): void {
 function failed(core: KeeperCore, reason: string): void {
   core.health.fail(reason);
   core.counts.failedCommits++;
+  core.staged.doubt();
   const lost = [...core.versions.all()].filter((v) => v.pendingBytes > 0 || v.claims.size > 0);
   try {
     core.index.change(false, (changes) => {

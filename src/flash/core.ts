@@ -8,10 +8,11 @@ import type { FlashHealth } from "./health.ts";
 import { type FlashIndex, type Forgotten, isDamage } from "./index.ts";
 import type { FlashLog, KeeperBounds } from "./keeper-types.ts";
 import type { Retired, Retirement } from "./retire.ts";
+import type { StagedBytes, StagedFiles } from "./staged-files.ts";
 import type { ActiveVersion, Versions } from "./versions.ts";
 
 /** Bytes on flash that the index does not count (yet, or any more). */
-export interface Ledger {
+export interface Ledger extends StagedBytes {
   pendingBytes: number;
   reservedBytes: number;
   retiredBytes: number;
@@ -33,6 +34,8 @@ export interface Counts {
   scrubBadBlocks: number;
   scrubRounds: number;
   orphansRemoved: number;
+  adoptedVersions: number;
+  adoptionsRefused: number;
   readonly dropped: Record<DropReason, number>;
   readonly refusals: Record<"void" | "changing" | "too-large" | "no-space" | "flash-failed", number>;
 }
@@ -47,6 +50,7 @@ export interface KeeperCore {
   readonly versions: Versions;
   readonly ledger: Ledger;
   readonly retirement: Retirement;
+  readonly staged: StagedFiles;
   readonly counts: Counts;
 }
 
@@ -67,6 +71,10 @@ export const DEFAULT_BOUNDS: KeeperBounds = {
   idsReserved: limits.fileIdsReserved,
 };
 
+export function createLedger(leftBytes: number): Ledger {
+  return { pendingBytes: 0, reservedBytes: 0, retiredBytes: 0, leftBytes, stagedBytes: 0, growingBytes: 0 };
+}
+
 export function createCounts(): Counts {
   return {
     evictedVersions: 0,
@@ -79,6 +87,8 @@ export function createCounts(): Counts {
     scrubBadBlocks: 0,
     scrubRounds: 0,
     orphansRemoved: 0,
+    adoptedVersions: 0,
+    adoptionsRefused: 0,
     dropped: { deleted: 0, bad: 0, changed: 0, replaced: 0, marked: 0, failed: 0 },
     refusals: { void: 0, changing: 0, "too-large": 0, "no-space": 0, "flash-failed": 0 },
   };
@@ -99,13 +109,14 @@ export function takeOut(core: KeeperCore, version: ActiveVersion): Retired {
   version.claims.clear();
   version.pending = new Map();
   versions.remove(version);
-  return { fileIds: fileIdsOf(version.spans), bytes };
+  return core.staged.part(version.id, { fileIds: fileIdsOf(version.spans), bytes });
 }
 
 /** The same for a version that the index forgot and that may or may not be in memory. */
 export function takeOutForgotten(core: KeeperCore, forgotten: Forgotten): Retired {
   const active = core.versions.active(forgotten.id);
-  return active === null ? { fileIds: forgotten.fileIds, bytes: forgotten.storedBytes } : takeOut(core, active);
+  if (active !== null) return takeOut(core, active);
+  return core.staged.part(forgotten.id, { fileIds: forgotten.fileIds, bytes: forgotten.storedBytes });
 }
 
 /**
@@ -150,7 +161,7 @@ export function watchIndex(index: FlashIndex, failed: (reason: string) => void):
   return {
     get: watch(index.get),
     getById: watch(index.getById),
-    has: watch(index.has),
+    ownerOf: watch(index.ownerOf),
     maxId: watch(index.maxId),
     page: watch(index.page),
     checksums: watch(index.checksums),

@@ -112,6 +112,16 @@ export function locate(spans: readonly Span[], offset: number, length: number): 
   return pieces;
 }
 
+/**
+ * Whether a version has a file of its own that blocks fill in: then its checksums are those of blocks. Else it was made
+ * of files that clients' bytes came in: it is complete, and has a checksum for each span (see {@link spanSum}).
+ */
+export function hasOwnFile({ id, sizeBytes, spans }: Pick<VersionRecord, "id" | "sizeBytes" | "spans">): boolean {
+  const [first] = spans;
+  if (spans.length !== (sizeBytes === 0 ? 0 : 1)) return false;
+  return first === undefined || (first.fileId === id && first.offset === 0);
+}
+
 /** The distinct files of a version. */
 export function fileIdsOf(spans: readonly Span[]): number[] {
   return [...new Set(spans.map((span) => span.fileId))];
@@ -120,4 +130,25 @@ export function fileIdsOf(spans: readonly Span[]): number[] {
 /** The checksum of a block as the keeper records it: XXH3 (64 bits), 16 hex digits. */
 export function checksumOf(bytes: Uint8Array): string {
   return Bun.hash.xxHash3(bytes).toString(16).padStart(16, "0");
+}
+
+/** Bytes that a client brings are summed in pieces of so many: the last one may be shorter. */
+export const SPAN_PIECE_BYTES = 1 << 20;
+
+/** The checksum of a span, taken piece by piece: `add` every piece of {@link SPAN_PIECE_BYTES} in order, then `end`. */
+export interface SpanSum {
+  add(piece: Uint8Array): void;
+  /** 16 hex digits: of a single piece its own sum, of several the sum of theirs. */
+  end(): string;
+}
+
+export function spanSum(): SpanSum {
+  const sums: string[] = [];
+  return {
+    add: (piece) => {
+      assert(piece.length <= SPAN_PIECE_BYTES, "a piece is within its bound");
+      sums.push(checksumOf(piece));
+    },
+    end: () => (sums.length === 1 ? (sums[0] as string) : checksumOf(new TextEncoder().encode(sums.join("")))),
+  };
 }

@@ -1,5 +1,6 @@
 /** How a version stands in a row of the index, and the prepared look-ups that the keeper and the servers share. */
 import type { Database, SQLQueryBindings } from "bun:sqlite";
+import { hasOwnFile } from "./files.ts";
 import { decodeVariants } from "./records.ts";
 import { createTexts, type Texts } from "./texts.ts";
 import type { Span, VersionRecord } from "./types.ts";
@@ -99,8 +100,5 @@ export function decodeSpans(text: string | null, id: number, sizeBytes: number):
 
 /** Null for the usual spans, which follow from the id and the size. */
 export function encodeSpans(version: VersionRecord): string | null {
-  const [first] = version.spans;
-  const usual = version.spans.length === (version.sizeBytes === 0 ? 0 : 1);
-  if (usual && (first === undefined || (first.fileId === version.id && first.offset === 0))) return null;
-  return JSON.stringify(version.spans);
+  return hasOwnFile(version) ? null : JSON.stringify(version.spans);
 }

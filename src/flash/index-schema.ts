@@ -10,7 +10,7 @@ export const INDEX_APPLICATION = 0x46626179;
 export const INDEX_FILE = "index.sqlite";
 
 /** The schema written here. Raise it together with a step in {@link UPGRADES}. */
-export const INDEX_FORMAT = 3;
+export const INDEX_FORMAT = 4;
 
 const VERSIONS_SCHEMA = `
   CREATE TABLE versions (
@@ -20,6 +20,9 @@ const VERSIONS_SCHEMA = `
   ${TEXTS_SCHEMA}
   INSERT INTO meta VALUES ('storedBytes', 0), ('versions', 0), ('scrubbed', 0);
 `;
+
+/** Files whose versions do not have their ids: of bytes that clients brought. */
+const FILES_SCHEMA = "CREATE TABLE files (id INTEGER PRIMARY KEY, version INTEGER NOT NULL);";
 
 /**
  * The cache starts cold, its marks stay. The sweep removes the files; until then `left` says what they take (see
@@ -40,6 +43,7 @@ const SCHEMA = `
   CREATE TABLE marks (id INTEGER PRIMARY KEY, scope TEXT NOT NULL, expires_wall_ms INTEGER NOT NULL);
   CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
   ${VERSIONS_SCHEMA}
+  ${FILES_SCHEMA}
 `;
 
 /** Step n brings an index of format n + 1 to format n + 2. */
@@ -48,6 +52,8 @@ const UPGRADES: readonly ((db: Database) => void)[] = [
   (db) => db.run(START_COLD),
   // Format 3 checks blocks with XXH3 instead of xxHash64.
   (db) => db.run(START_COLD),
+  // Format 4 has versions made of several files. There were none before.
+  (db) => db.run(FILES_SCHEMA),
 ];
 
 /** Makes sure that `db` has the current schema. Throws `config` for a newer one; SQLite's own errors pass. */

@@ -102,6 +102,34 @@ describe("the index on disk", () => {
       index.close();
     }));
 
+  test("knows which version a file is part of", () =>
+    withFolder((file) => {
+      const index = openFlashIndex(file, () => {});
+      const spans = [7, 8, 7].map((fileId, n) => ({ fileId, offset: n * 5_000, length: 5_000 }));
+      put(index, version(1, "k1"), version(20, "k2", { sizeBytes: 15_000, spans, present: null }));
+      const owners = () => [1, 7, 8, 9].map((fileId) => index.ownerOf(fileId));
+      expect(owners()).toEqual([1, 20, 20, null]);
+      expect(index.change(false, (changes) => changes.forget(20))?.fileIds).toEqual([7, 8]);
+      expect(owners()).toEqual([1, null, null, null]);
+      index.close();
+    }));
+
+  test("an index of the format before keeps what is in it", () =>
+    withFolder((file) => {
+      const before = openFlashIndex(file, () => {});
+      put(before, version(1, "k1"));
+      before.close();
+      const older = new Database(file);
+      older.run("DROP TABLE files");
+      older.run("PRAGMA user_version = 3");
+      older.close();
+      const clock = createSimClock();
+      const index = openFlashIndex(file, () => {});
+      expect([index.ownerOf(1), index.ownerOf(2)]).toEqual([1, null]);
+      expect(openIndexReader(file, clock).lookup("k1")?.id).toBe(1);
+      index.close();
+    }));
+
   test("a file that is no database is moved aside; the start is a cold one, and said", () =>
     withFolder((file) => {
       const text = "no database at all, but long enough to be taken for one".repeat(50);

@@ -64,7 +64,8 @@ export interface IndexChanges {
 export interface FlashIndex {
   get(key: string): IndexedVersion | null;
   getById(id: number): IndexedVersion | null;
-  has(id: number): boolean;
+  /** The version that a file is part of; null: none. */
+  ownerOf(fileId: number): number | null;
   /** The highest id in use, or 0. */
   maxId(): number;
   /** Up to `count` versions with ids above `after`, ascending. */
@@ -133,6 +134,7 @@ function buildIndex(connection: Connection, host: IndexHost, guard: <T>(run: () 
     "INSERT OR REPLACE INTO meta (value, name) VALUES (?, ?)",
   );
   const hasId = connection.prepare<{ id: number }, [number]>("SELECT id FROM versions WHERE id = ?");
+  const ownerOf = connection.prepare<{ version: number }, [number]>("SELECT version FROM files WHERE id = ?");
   const maxOf = connection.prepare<{ id: number | null }, []>("SELECT max(id) AS id FROM versions");
   const pageOf = connection.prepare<{ id: number; storedBytes: number }, [number, number]>(
     "SELECT id, stored AS storedBytes FROM versions WHERE id > ? ORDER BY id LIMIT ?",
@@ -183,7 +185,7 @@ function buildIndex(connection: Connection, host: IndexHost, guard: <T>(run: () 
   return {
     get: (key) => guard(() => lookup.byKey(key)),
     getById: (id) => guard(() => lookup.byId(id)),
-    has: (id) => guard(() => hasId.get(id) !== null),
+    ownerOf: (fileId) => guard(() => ownerOf.get(fileId)?.version ?? (hasId.get(fileId) === null ? null : fileId)),
     maxId: () => guard(() => maxOf.get()?.id ?? 0),
     page: (after, count) => guard(() => pageOf.all(after, count)),
     checksums: (id, first, count) =>
@@ -256,6 +258,8 @@ function createChanges(connection: Connection): Changing {
   >("SELECT key, size, stored, spans FROM versions WHERE id = ?");
   const deleteVersion = connection.prepare<null, [number]>("DELETE FROM versions WHERE id = ?");
   const deleteChecksums = connection.prepare<null, [number]>("DELETE FROM checksums WHERE version = ?");
+  const addFile = connection.prepare<null, [number, number]>("INSERT OR REPLACE INTO files VALUES (?, ?)");
+  const deleteFile = connection.prepare<null, [number, number]>("DELETE FROM files WHERE id = ? AND version = ?");
   const range = connection.prepare<{ id: number }, [string, string, number]>(
     "SELECT id FROM versions WHERE key >= ? AND key < ? LIMIT ?",
   );
@@ -269,13 +273,16 @@ function createChanges(connection: Connection): Changing {
     if (row.stored > 0) deleteChecksums.run(id);
     delta.versions -= 1;
     delta.storedBytes -= row.stored;
-    return { id, key: row.key, fileIds: fileIdsOf(decodeSpans(row.spans, id, row.size)), storedBytes: row.stored };
+    const fileIds = fileIdsOf(decodeSpans(row.spans, id, row.size));
+    if (row.spans !== null) for (const fileId of fileIds) deleteFile.run(fileId, id);
+    return { id, key: row.key, fileIds, storedBytes: row.stored };
   };
   const changes: IndexChanges = {
     insert: (v) => {
       const spans = encodeSpans(v);
       const answers = encodeVariants(v.variants, v.etag, texts.ref);
       insert.run(v.id, v.key, v.etag, v.sizeBytes, v.blockBytes, v.storedBytes, spans, v.present, answers);
+      if (spans !== null) for (const fileId of fileIdsOf(v.spans)) addFile.run(fileId, v.id);
       delta.versions += 1;
       delta.storedBytes += v.storedBytes;
     },

@@ -2,7 +2,7 @@
 import type { Clock } from "../io/clock.ts";
 import type { Disk } from "../io/disk.ts";
 import type { FlashIndex } from "./index.ts";
-import type { FlashKeeper, Generation, KeeperListener } from "./types.ts";
+import type { FlashKeeper, Generation, KeeperListener, Staging } from "./types.ts";
 
 /** The shared counters of changes, as the keeper sees them. */
 export interface GenerationReader {
@@ -36,6 +36,12 @@ export interface KeeperBounds {
   readonly idsReserved: number;
 }
 
+/** A file of an earlier life that the journal needs. */
+export interface HeldFile {
+  readonly fileId: number;
+  readonly bytes: number;
+}
+
 /** What {@link FlashKeeper} is created from. */
 export interface FlashKeeperOptions {
   readonly disk: Disk;
@@ -55,6 +61,11 @@ export interface FlashKeeperOptions {
    * epoch may be believed without a check.
    */
   readonly earlierForgotten?: () => void;
+  /**
+   * The files that the journal needs, found when the folder is known to be ours and before anything is removed: they
+   * are kept (see {@link Staging}) from then on. `bytes`: what they take. A rejection fails the start.
+   */
+  readonly held?: () => Promise<readonly HeldFile[]>;
   /** Lets the page cache forget a range of a file, so that the scrub reads the flash itself. */
   readonly dropCached?: (fd: number, offset: number, length: number) => void;
   readonly bounds?: Partial<KeeperBounds>;
@@ -70,13 +81,16 @@ export interface KeeperStats {
   readonly versions: number;
   /** Committed in the index. */
   readonly storedBytes: number;
-  /** Stored, pending, reserved for claims, and unlinked but not let go of yet. */
+  /** Stored, pending, reserved for claims, staged, and unlinked but not let go of yet. */
   readonly usedBytes: number;
   readonly boundBytes: number;
   readonly pendingBlocks: number;
   readonly pendingBytes: number;
   readonly reservedBytes: number;
   readonly retiredBytes: number;
+  /** In files of clients' bytes that no version of the cache counts to its own: being written, or the journal's. */
+  readonly stagedBytes: number;
+  readonly stagedFiles: number;
   /** Versions held in memory: claimed, not yet committed, or waited for. */
   readonly activeVersions: number;
   readonly evictedVersions: number;
@@ -96,10 +110,14 @@ export interface KeeperStats {
   readonly scrubBadBlocks: number;
   readonly scrubRounds: number;
   readonly orphansRemoved: number;
+  /** Versions made of bytes that clients brought, and how often that was not to be. */
+  readonly adoptedVersions: number;
+  readonly adoptionsRefused: number;
 }
 
 /** The keeper with what its own process needs of it. */
 export interface LocalFlashKeeper extends FlashKeeper {
+  readonly staging: Staging;
   /** From now on tells `holder` which files were unlinked. Ends with {@link holderGone} or the returned call. */
   subscribe(holder: string, listener: KeeperListener): () => void;
   /** A server ended: its leases and claims pass on, its descriptors are closed. */

@@ -11,7 +11,7 @@ import { asForebayError, ForebayError } from "../base/errors.ts";
 import type { Timer } from "../io/clock.ts";
 import { type Blocks, createBlocks } from "./blocks.ts";
 import { type Commits, createCommits } from "./commits.ts";
-import { createCounts, DEFAULT_BOUNDS, dropVersion, type KeeperCore, watchIndex } from "./core.ts";
+import { createCounts, createLedger, DEFAULT_BOUNDS, dropVersion, type KeeperCore, watchIndex } from "./core.ts";
 import { openFolder } from "./folder.ts";
 import { createHealth } from "./health.ts";
 import { type IdSource, openIds } from "./ids.ts";
@@ -23,6 +23,8 @@ import { createPublisher, type Publisher } from "./publish.ts";
 import { createRetirement } from "./retire.ts";
 import { createScrub, type Scrub } from "./scrub.ts";
 import { createSpace, type Space } from "./space.ts";
+import { createStagedFiles } from "./staged-files.ts";
+import { createStaging, type KeeperStaging } from "./staging.ts";
 import type { LeaseEnd, Published } from "./types.ts";
 import { createVersions } from "./versions.ts";
 
@@ -36,6 +38,7 @@ interface Parts {
   readonly marks: Marks;
   readonly publisher: Publisher;
   readonly scrub: Scrub;
+  readonly staging: KeeperStaging;
   readonly boundBytes: number;
 }
 
@@ -51,13 +54,18 @@ export async function createFlashKeeper(options: FlashKeeperOptions): Promise<Lo
   const health = createHealth(disk, line, log);
   const index = watchIndex(options.openIndex(), health.failForGood);
   try {
-    const ids = await openIds(disk, index.maxId(), bounds.idsReserved, Math.floor(clock.wallMs()) * 1000);
-    const ledger = { pendingBytes: 0, reservedBytes: 0, retiredBytes: 0, leftBytes: index.totals().left };
+    const held = (await options.held?.()) ?? [];
+    const idMax = held.reduce((max, { fileId }) => Math.max(max, fileId), index.maxId());
+    const ids = await openIds(disk, idMax, bounds.idsReserved, Math.floor(clock.wallMs()) * 1000);
+    const ledger = createLedger(index.totals().left);
+    const staged = createStagedFiles(ledger);
+    for (const { fileId, bytes } of held) staged.held(fileId, bytes, index.ownerOf(fileId));
     const { releaseWaitMsMax } = bounds;
     const retirement = createRetirement({ disk, clock, ledger, releaseWaitMsMax, failed: health.fail });
     const versions = createVersions(index);
     const counts = createCounts();
-    const core: KeeperCore = { disk, index, clock, log, bounds, health, versions, ledger, retirement, counts };
+    const memory = { health, versions, ledger, retirement, staged, counts };
+    const core: KeeperCore = { disk, index, clock, log, bounds, ...memory };
     return start(assemble(core, ids, options));
   } catch (error) {
     index.close();
@@ -78,11 +86,12 @@ function assemble(core: KeeperCore, ids: IdSource, options: FlashKeeperOptions):
   const blocks = createBlocks(core, space, commits);
   const publisher = createPublisher({ core, ids, marks, space, commits, options });
   const scrub = createScrub(core, options.dropCached ?? (() => {}), commits.schedule);
-  return { core, ids, leases, commits, space, blocks, marks, publisher, scrub, boundBytes };
+  const staging = createStaging({ core, ids, marks, space, commits, boundBytes });
+  return { core, ids, leases, commits, space, blocks, marks, publisher, scrub, staging, boundBytes };
 }
 
 function start(parts: Parts): LocalFlashKeeper {
-  const { core, ids, leases, commits, space, blocks, marks, publisher, scrub } = parts;
+  const { core, ids, leases, commits, space, blocks, marks, publisher, scrub, staging } = parts;
   const { clock, health, retirement, bounds, counts, versions } = core;
   let stopped = false;
   let timer: Timer | null = null;
@@ -95,6 +104,7 @@ function start(parts: Parts): LocalFlashKeeper {
     if (stopped) return;
     leases.lapse();
     blocks.lapse();
+    staging.lapse();
     if (health.state().ok) {
       marks.lapse();
       space.review();
@@ -188,11 +198,13 @@ function start(parts: Parts): LocalFlashKeeper {
       open();
       health.fail(`a server reports: ${message}`);
     },
+    staging,
     subscribe: retirement.subscribe,
     holderGone: (holder) => {
       retirement.holderGone(holder);
       blocks.holderGone(holder);
       leases.holderGone(holder);
+      staging.holderGone(holder);
     },
     stats: () => statsOf(parts),
     health: health.state,
@@ -207,6 +219,7 @@ function start(parts: Parts): LocalFlashKeeper {
       space.stop();
       leases.stop();
       marks.stop();
+      staging.stop();
       await Promise.all([space.idle(), marks.idle()]);
       await commits.flush().catch(() => {});
       commits.stop();
@@ -231,6 +244,8 @@ function statsOf({ core, leases, commits, space, marks, boundBytes }: Parts): Ke
     pendingBytes: ledger.pendingBytes,
     reservedBytes: ledger.reservedBytes,
     retiredBytes: ledger.retiredBytes,
+    stagedBytes: ledger.stagedBytes,
+    stagedFiles: core.staged.size,
     activeVersions: core.versions.size,
     releasesLate: core.retirement.late,
     leasesHeld: leases.held,

@@ -1,13 +1,14 @@
 import { expect, test } from "bun:test";
 import { blockBytesOf, createFlashWorld, type FlashWorld } from "../../sim/flash.ts";
 import { limits } from "../base/limits.ts";
-import { createCounts, DEFAULT_BOUNDS, type KeeperCore } from "./core.ts";
+import { createCounts, createLedger, DEFAULT_BOUNDS, type KeeperCore } from "./core.ts";
 import { filePath } from "./files.ts";
 import { createHealth } from "./health.ts";
 import { openIds } from "./ids.ts";
 import type { LocalFlashKeeper } from "./keeper-types.ts";
 import { createSweep } from "./orphans.ts";
 import { createRetirement } from "./retire.ts";
+import { createStagedFiles } from "./staged-files.ts";
 import type { VersionRecord } from "./types.ts";
 import { createVersions } from "./versions.ts";
 
@@ -96,11 +97,12 @@ async function endOfLife(flushing: (core: KeeperCore) => void, isIdle: () => boo
     if (armed) flushing(core);
   };
   const disk = { ...w.disk, syncAll };
-  const ledger = { pendingBytes: 0, reservedBytes: 0, retiredBytes: 0, leftBytes: 0 };
+  const ledger = createLedger(0);
   const health = createHealth(disk, "", () => {});
   const retirement = createRetirement({ disk, clock, ledger, releaseWaitMsMax: 1, failed: health.fail });
-  const state = { disk, index, clock, health, retirement, ledger, versions: createVersions(index) };
-  const core: KeeperCore = { ...state, log: () => {}, bounds: DEFAULT_BOUNDS, counts: createCounts() };
+  const state = { disk, index, clock, health, retirement, ledger, staged: createStagedFiles(ledger) };
+  const counts = createCounts();
+  const core: KeeperCore = { ...state, versions: createVersions(index), log: () => {}, bounds: DEFAULT_BOUNDS, counts };
   const ids = await clock.settle(openIds(disk, 0, 16));
   const sweep = createSweep(core, ids, () => false);
   await clock.settle(sweep.run());

@@ -7,7 +7,7 @@
  */
 import { asForebayError, hasCode } from "../base/errors.ts";
 import type { KeeperCore } from "./core.ts";
-import { allocatedBytes, FILE_FOLDERS, folderPath } from "./files.ts";
+import { allocatedBytes, FILE_FOLDERS, fileIdsOf, folderPath } from "./files.ts";
 import type { IdSource } from "./ids.ts";
 
 const STEP_FILES = 256;
@@ -17,7 +17,7 @@ const REST = 3;
 export interface Sweep {
   /** Whether a sweep has to find out if there are orphans. */
   readonly isDue: boolean;
-  /** Removes every file of an earlier life that is unknown to the index. */
+  /** Removes every file of an earlier life that is unknown to the index and to the journal. */
   run(): Promise<void>;
   /**
    * After the last commit of a life: notes that it left no file without a version, if that is so, and closes the index
@@ -28,16 +28,22 @@ export interface Sweep {
 
 /** `isStopped` ends a sweep early. */
 export function createSweep(core: KeeperCore, ids: IdSource, isStopped: () => boolean): Sweep {
-  const { disk, index, clock, health, retirement, versions } = core;
+  const { disk, index, clock, health, retirement, versions, staged } = core;
   let isDue = index.totals().swept !== ids.firstOfThisLife;
 
+  /** Whether something needs a file: the index, the journal, or a version on its way into the index. */
+  const neededNow = (): ((id: number) => boolean) => {
+    const coming = new Set([...versions.all()].filter(({ inIndex }) => !inIndex).flatMap((v) => fileIdsOf(v.spans)));
+    return (id) => staged.get(id) !== null || coming.has(id) || index.ownerOf(id) !== null;
+  };
   const sweepSome = (path: string, names: readonly string[]): boolean => {
+    const isNeeded = neededNow();
     const removed: number[] = [];
     let bytes = 0;
     for (const name of names) {
       if (isStopped() || !health.state().ok) break;
       const id = /^\d+$/.test(name) ? Number(name) : Number.POSITIVE_INFINITY;
-      if (id >= ids.firstOfThisLife || index.has(id)) continue;
+      if (id >= ids.firstOfThisLife || isNeeded(id)) continue;
       // Read only where it is asked for: it costs as much as the removal.
       if (core.ledger.leftBytes > 0) bytes += allocatedBytes(disk.sizeOf(`${path}/${name}`) ?? 0);
       removeOne(core, `${path}/${name}`);
@@ -48,8 +54,18 @@ export function createSweep(core: KeeperCore, ids: IdSource, isStopped: () => bo
     if (bytes > 0) setLeft(core, Math.max(0, core.ledger.leftBytes - bytes));
     return !isStopped() && health.state().ok;
   };
+  /** What earlier lives forgot, and did not live to unlink, has to be forgotten on stable storage first. */
+  const settleEarlier = (): void => {
+    try {
+      index.change(true, (changes) => changes.left(core.ledger.leftBytes));
+    } catch (error) {
+      // Removing files makes room. Should the power fail, the index names some that are gone: misses.
+      if (!hasCode(error, "flash-full")) throw error;
+    }
+  };
   /** Whether it came to its end. */
   const sweepAll = async (): Promise<boolean> => {
+    settleEarlier();
     for (let folder = 0; folder < FILE_FOLDERS; folder++) {
       const path = folderPath(folder);
       const names = disk.list(path);
@@ -63,7 +79,11 @@ export function createSweep(core: KeeperCore, ids: IdSource, isStopped: () => bo
   };
   /** Whatever failed, or waits for room, may have left a file behind. */
   const isClean = (): boolean =>
-    !isDue && health.failures === 0 && retirement.queued === 0 && [...versions.all()].every(({ inIndex }) => inIndex);
+    !isDue &&
+    health.failures === 0 &&
+    retirement.queued === 0 &&
+    [...versions.all()].every(({ inIndex }) => inIndex) &&
+    [...staged.all()].every(({ kept }) => kept);
   return {
     get isDue() {
       return isDue;

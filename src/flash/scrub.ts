@@ -1,14 +1,15 @@
 /**
- * The scrub reads every stored block once in a stated period, slowly and past the page cache, and compares it with the
- * checksum taken when it came. A version with a bad block is dropped: the next reader gets it from the lake again.
+ * The scrub reads every stored block (or span) once in a stated period, slowly and past the page cache, and compares it
+ * with the checksum taken when it came. A version with a bad block is dropped: the next reader gets it from the lake again.
  */
+import { assert } from "../base/assert.ts";
 import { asForebayError, hasCode } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { Timer } from "../io/clock.ts";
 import { dropVersion, type KeeperCore } from "./core.ts";
-import { blockLength, checksumOf, filePath, locate } from "./files.ts";
+import { blockLength, filePath, hasOwnFile, SPAN_PIECE_BYTES, spanSum } from "./files.ts";
 import type { IndexedVersion } from "./index.ts";
-import { blockCost } from "./versions.ts";
+import type { Span } from "./types.ts";
 
 /** How much faster than the period demands: what is off or busy now and then still makes it. */
 const HASTE = 1.25;
@@ -17,6 +18,8 @@ const PAUSE_MS_MAX = 60_000;
 /** The place is noted in the index every so many steps. */
 const NOTE_STEPS = 64;
 const PAGE_ENTRIES = 32;
+/** What one step reads, about. */
+const STEP_BYTES_MAX = limits.scrubStepBlocksMax * limits.blockBytes;
 
 export interface Scrub {
   /** Checks the next few blocks; resolves with how many. */
@@ -75,8 +78,9 @@ export function createScrub(
       return 0;
     }
     for (const { block, checksum } of sums) {
-      stepBytes += blockCost(version, block);
-      const why = await whatIsWrong(core, version, block, checksum, dropCached);
+      if (stepBytes >= STEP_BYTES_MAX) break;
+      const span = summedSpan(version, block);
+      const why = await whatIsWrong(core, span, checksum, { dropCached, rest });
       if (stopped) return 0;
       counts.scrubbedBlocks++;
       if (why !== null) {
@@ -102,6 +106,15 @@ export function createScrub(
     dropVersion(core, found, "bad");
     dropped();
     return true;
+  };
+  /** Called before each piece is read: what is large is not read in one go. */
+  const rest = async (bytes: number): Promise<boolean> => {
+    if (stepBytes >= STEP_BYTES_MAX) {
+      await clock.sleep(pauseMs());
+      stepBytes = 0;
+    }
+    stepBytes += bytes;
+    return !stopped;
   };
   const stepOnce = (): Promise<number> => {
     running ??= step().finally(() => {
@@ -137,32 +150,43 @@ export function createScrub(
   };
 }
 
-async function whatIsWrong(
-  core: KeeperCore,
-  version: IndexedVersion,
-  block: number,
-  checksum: string,
-  dropCached: (fd: number, offset: number, length: number) => void,
-): Promise<string | null> {
+/** What the checksum with number `n` is of: a block in the version's own file, or a span of others. */
+function summedSpan(version: IndexedVersion, n: number): Span {
+  const offset = n * version.blockBytes;
+  const span = hasOwnFile(version) ? { fileId: version.id, offset, length: blockLength(version, n) } : version.spans[n];
+  assert(span !== undefined, "a checksum belongs to a span");
+  return span;
+}
+
+interface Reading {
+  readonly dropCached: (fd: number, offset: number, length: number) => void;
+  /** Before a piece of so many bytes is read. False: stop. */
+  readonly rest: (bytes: number) => Promise<boolean>;
+}
+
+async function whatIsWrong(core: KeeperCore, span: Span, checksum: string, reading: Reading): Promise<string | null> {
   const { disk } = core;
-  const bytes = new Uint8Array(blockLength(version, block));
-  let at = 0;
+  const sum = spanSum();
+  const piece = new Uint8Array(Math.min(SPAN_PIECE_BYTES, span.length));
   try {
-    for (const piece of locate(version.spans, block * version.blockBytes, bytes.length)) {
-      const fd = disk.open(filePath(piece.fileId), "read");
+    for (let at = 0; at < span.length; at += piece.length) {
+      const bytes = piece.subarray(0, Math.min(piece.length, span.length - at));
+      if (!(await reading.rest(bytes.length))) return null;
+      // Opened for each piece: between two of them the file may go, and must not be held on to.
+      const fd = disk.open(filePath(span.fileId), "read");
       try {
-        dropCached(fd, piece.offset, piece.length);
-        const got = await disk.read(fd, bytes.subarray(at, at + piece.length), piece.offset);
-        if (got !== piece.length) return `${got} bytes of ${piece.length}`;
+        reading.dropCached(fd, span.offset + at, bytes.length);
+        const got = await disk.read(fd, bytes, span.offset + at);
+        if (got !== bytes.length) return `${at + got} bytes of ${span.length}`;
       } finally {
         disk.close(fd);
       }
-      at += piece.length;
+      sum.add(bytes);
     }
   } catch (error) {
     // No descriptor to read it with: nothing was found out about the block.
     if (hasCode(error, "overloaded")) throw error;
     return hasCode(error, "gone") ? "the file is gone" : asForebayError(error).message;
   }
-  return checksumOf(bytes) === checksum ? null : "the checksum differs";
+  return sum.end() === checksum ? null : "the checksum differs";
 }

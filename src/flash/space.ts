@@ -7,7 +7,7 @@
 import { asForebayError, hasCode } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { type KeeperCore, takeOutForgotten } from "./core.ts";
-import { filePath } from "./files.ts";
+import { fileIdsOf, filePath } from "./files.ts";
 import type { Forgotten, IndexEntry } from "./index.ts";
 import { createSieve } from "./sieve.ts";
 
@@ -67,8 +67,8 @@ export function createSpace(
   const leaving = (): number => ledger.retiredBytes + ledger.leftBytes;
   const used = (): number => {
     const { storedBytes, versions } = index.totals();
-    const { pendingBytes, reservedBytes } = ledger;
-    return storedBytes + versions * INDEX_ROW_BYTES + pendingBytes + reservedBytes + leaving();
+    const { pendingBytes, reservedBytes, stagedBytes } = ledger;
+    return storedBytes + versions * INDEX_ROW_BYTES + pendingBytes + reservedBytes + stagedBytes + leaving();
   };
   const room = (bytes: number): number => Math.min(boundBytes - used(), free.room(bytes));
   /** One step of eviction: durable forgetting, then unlinking. How many versions went, and how many were passed. */
@@ -104,7 +104,8 @@ export function createSpace(
     return true;
   };
   const makeRoom = async (bytes: number): Promise<boolean> => {
-    if (bytes > boundBytes) return false;
+    // What is not the cache's to give is not made room of.
+    if (bytes > boundBytes - ledger.stagedBytes) return false;
     const lacking = (): number => bytes - room(bytes) - leaving();
     if (!(await evictUntil(lacking))) {
       await parts.flush();
@@ -154,7 +155,7 @@ export function createSpace(
  * Durably forgets `victims`. When the file system is so full that not even this can be written, their files go first:
  * after a crash just then the index would name files that are gone, which every reader takes for a miss.
  */
-function forgetVictims({ index, disk }: KeeperCore, victims: readonly IndexEntry[]): Forgotten[] {
+function forgetVictims({ index, disk, staged }: KeeperCore, victims: readonly IndexEntry[]): Forgotten[] {
   const forget = (): Forgotten[] =>
     index.change(true, (changes) => victims.flatMap(({ id }) => changes.forget(id) ?? []));
   try {
@@ -162,9 +163,10 @@ function forgetVictims({ index, disk }: KeeperCore, victims: readonly IndexEntry
   } catch (error) {
     if (!hasCode(error, "flash-full")) throw error;
   }
-  for (const { id } of victims) {
+  const fileIds = victims.flatMap(({ id }) => fileIdsOf(index.getById(id)?.spans ?? []));
+  for (const fileId of fileIds.filter((id) => staged.get(id) === null)) {
     try {
-      disk.unlink(filePath(id));
+      disk.unlink(filePath(fileId));
     } catch (error) {
       if (!hasCode(error, "gone")) throw error;
     }
@@ -183,7 +185,7 @@ function createFreeSpace(core: KeeperCore) {
       const space = disk.space();
       const reserve = Math.max(Math.ceil(space.totalBytes / 100), bounds.reserveBytesMin);
       const inodesShort = space.inodesTotal > 0 && space.inodesFree < INODES_FREE_MIN;
-      left = inodesShort ? -1 : space.freeBytes - reserve - core.ledger.reservedBytes;
+      left = inodesShort ? -1 : space.freeBytes - reserve - core.ledger.reservedBytes - core.ledger.growingBytes;
     } catch (error) {
       core.health.fail(asForebayError(error).message);
       left = 0;

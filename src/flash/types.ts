@@ -38,6 +38,22 @@ export interface Span {
   readonly length: number;
 }
 
+/**
+ * A piece of a file with the checksum of its bytes (16 hex digits), taken at ingest: see `spanChecksum` in `files.ts`.
+ */
+export interface CheckedSpan extends Span {
+  readonly checksum: string;
+}
+
+/** Bytes that went to the lake from here, to be kept as the version that the lake now calls `etag`. */
+export interface Adoption {
+  readonly key: string;
+  readonly etag: string;
+  readonly sizeBytes: number;
+  /** In the order of the blob's bytes; together exactly `sizeBytes`. A file may have bytes that no span names. */
+  readonly spans: readonly CheckedSpan[];
+}
+
 /** What is known of one version of one blob. Plain data: it crosses between processes. */
 export interface VersionRecord {
   /** The incarnation: never reused, increasing. Also the id of its file. */
@@ -154,4 +170,55 @@ export interface FlashKeeper {
   unmarkChange(mark: number, happened: boolean): Promise<boolean>;
   /** A read or write of the flash failed at a server. */
   reportFailure(message: string): Promise<void>;
+}
+
+/**
+ * Files for bytes that clients bring, before any version has them: reserved for a server, then kept by the journal or
+ * adopted as a version of the cache. Counted as taken from the moment they are reserved.
+ */
+export interface Staging {
+  /** Makes an empty file with room for `bytes`. Rejects with `flash-full`, `flash-failed` or `closed`. It ends with its holder. */
+  reserve(holder: string, bytes: number): Promise<number>;
+  /** What came to nothing: unlinked. Files that are the holder's no more are left alone. */
+  giveBack(holder: string, fileIds: readonly number[]): void;
+  /**
+   * The journal has them from now on: they end neither with their holder nor with this life. Throws `gone`, and keeps
+   * none, when one of them is not there any more.
+   */
+  keep(fileIds: readonly number[]): void;
+  /** The journal needs them no more: unlinked once servers let go, unless they were adopted. */
+  release(fileIds: readonly number[]): void;
+  /**
+   * Makes a version without variants of them: its bytes serve whoever the lake gives this ETag to. Takes the place of
+   * whatever is cached under the key. Files of the adoption that the journal keeps are the cache's afterwards, whether
+   * or not the journal releases them later. False: not kept; the holder's files are given back, the journal's stay.
+   */
+  adopt(adoption: Adoption): Promise<boolean>;
+  /** Blocks that passed to the lake, kept until a list of them does. */
+  readonly warm: WarmBlocks;
+}
+
+/** How the way of a block, or of a list of blocks, to the lake ended. */
+export type WarmEnd =
+  /** The lake has the block since `answeredAtMs` (monotonic), and these are its bytes: a file of the holder's. */
+  | { readonly kind: "block"; readonly span: CheckedSpan; readonly answeredAtMs: number }
+  /** The lake made the blob of these blocks, none of them of an earlier version, and no other change came between. */
+  | { readonly kind: "list"; readonly blockIds: readonly string[]; readonly etag: string }
+  /** It certainly has what it had before, or the bytes were not kept. */
+  | { readonly kind: "nothing" }
+  /** What it has is not known. */
+  | { readonly kind: "unknown" };
+
+/** What is remembered of blocks that passed to the lake: see `warm-blocks.ts`. */
+export interface WarmBlocks {
+  /**
+   * Before a block (or a list, without an id) leaves for the lake: what was remembered under the id is void from now
+   * on. Resolves with a ticket for {@link end}; null: there is nothing to be remembered. `generation` is that of the
+   * blob when it was begun.
+   */
+  begin(holder: string, key: string, blockId: string | null, generation: Generation): Promise<number | null>;
+  /** Resolves with whether a block is remembered, or a blob's version was made of them. Files not needed are removed. */
+  end(holder: string, ticket: number, end: WarmEnd): Promise<boolean>;
+  /** Blocks of the blob reach the lake in another way. */
+  forget(key: string): void;
 }

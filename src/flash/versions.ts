@@ -36,7 +36,7 @@ export interface ActiveVersion {
   gone: boolean;
   /** Who brings which block. */
   readonly claims: Map<number, Claim>;
-  /** Filled blocks that the next commit takes, with their checksums. */
+  /** Filled blocks (or the spans of a version made of clients' files) for the next commit, with their checksums. */
   pending: Map<number, string>;
   readonly waiters: Map<number, ((outcome: BlockOutcome) => void)[]>;
   storedBytes: number;
@@ -48,6 +48,9 @@ export interface ActiveVersion {
   /** Taken by the commit under way. */
   committing: boolean;
 }
+
+/** What a version is made of that comes as a whole. */
+export type Whole = Pick<ActiveVersion, "id" | "key" | "etag" | "sizeBytes" | "blockBytes" | "spans">;
 
 /** What a block takes on flash. */
 export function blockCost(version: Pick<VersionRecord, "sizeBytes" | "blockBytes">, block: number): number {
@@ -87,6 +90,8 @@ export interface Versions {
   /** What is known of a blob, without making it active. */
   peek(key: string): VersionRecord | null;
   create(id: number, key: string, etag: string, sizeBytes: number, blockBytes: number): ActiveVersion;
+  /** A version all of whose bytes are in files already. */
+  createWhole(version: Whole): ActiveVersion;
   /** Lets go of a version with which nothing is under way. */
   settle(version: ActiveVersion): void;
   /** Takes a version out: those who wait for its blocks hear that it is gone. */
@@ -134,6 +139,8 @@ export function createVersions(index: FlashIndex): Versions {
       const what = { id, key, etag, sizeBytes, blockBytes, spans, variants: [], storedBytes: 0, inIndex: false };
       return add({ ...what, ...idle(), isNew: true, present: bitmap(), durable: bitmap() });
     },
+    createWhole: (version) =>
+      add({ ...version, ...idle(), variants: [], storedBytes: 0, inIndex: false, present: null, durable: null }),
     settle: (version) => {
       if (version.gone || version.pins > 0 || version.dirty || version.committing) return;
       if (version.claims.size + version.pending.size + version.waiters.size > 0) return;

@@ -5,6 +5,7 @@
 import type { Socket } from "bun";
 import { asForebayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
+import { receive } from "../io/syscalls.ts";
 import { type ParsedRequest, parseRequest } from "./framing.ts";
 import { HeadScanner, HttpRefusal } from "./head.ts";
 import { Inbox } from "./incoming.ts";
@@ -35,6 +36,9 @@ export interface ServerShared {
   /** Called when a connection is gone. */
   left(): void;
 }
+
+/** The descriptor is there while the socket is open. */
+type RawSocket = Socket<unknown> & { readonly fd: number };
 
 type State = "open" | "linger" | "gone";
 
@@ -188,6 +192,16 @@ export class ServerConnection {
   wantBytes(): void {
     this.movedAtMs = this.shared.nowMs;
     this.regulate();
+  }
+
+  /** Bytes that the kernel holds, into `target[from, to)`: how many. Only while nothing is held here already. */
+  receive(target: Uint8Array, from: number, to: number): number {
+    if (this.state !== "open" || this.shared.secure || this.inbox.over !== null) return 0;
+    const count = receive((this.socket as RawSocket).fd, target, from, to - from);
+    // Whatever is wrong with the connection, its own event says so.
+    if (count <= 0) return 0;
+    this.movedAtMs = this.shared.nowMs;
+    return count;
   }
 
   regulate(): void {

@@ -79,7 +79,7 @@ export function appendItem(parts: Appends, asked: NewEntry): { readonly item: It
     const { view, bounds } = parts;
     const latest = view.latest(asked.name);
     const namesBlocks = asked.kind === "put" && asked.content.kind === "spans" && asked.content.spans.some(isReference);
-    if (latest !== null && batch.touched.has(touch.entry(latest.seq))) return "wait";
+    if (latest !== null && isUnsettled(batch, latest)) return "wait";
     if (namesBlocks && batch.touched.has(touch.blob(asked.name))) return "wait";
     const { base, supersedes } = follow(parts, batch, asked, latest);
     const entry = newEntry(parts, asked, seq, base);
@@ -101,6 +101,11 @@ export function appendItem(parts: Appends, asked: NewEntry): { readonly item: It
       },
     };
   });
+}
+
+/** Whether the batch changes an entry, or what the entry follows: what it left would not be heard of. */
+function isUnsettled({ touched }: Batch, { seq, base }: Entry): boolean {
+  return touched.has(touch.entry(seq)) || (base.kind === "entry" && touched.has(touch.entry(base.seq)));
 }
 
 /** Tells those behind it in the batch. */

@@ -41,22 +41,28 @@ export class ByteWriter {
     return at;
   }
 
+  // Room first: making it may replace the view.
+
   u8(value: number): void {
-    this.#view.setUint8(this.#room(1), value);
+    const at = this.#room(1);
+    this.#view.setUint8(at, value);
   }
 
   u32(value: number): void {
-    this.#view.setUint32(this.#room(4), value, true);
+    const at = this.#room(4);
+    this.#view.setUint32(at, value, true);
   }
 
   u64(value: number): void {
-    setUint64(this.#view, this.#room(8), value);
+    const at = this.#room(8);
+    setUint64(this.#view, at, value);
   }
 
   /** 16 hex digits. */
   hash(hex: string): void {
     assert(/^[0-9a-f]{16}$/.test(hex), "a checksum is 16 hex digits");
-    this.#view.setBigUint64(this.#room(8), BigInt(`0x${hex}`), true);
+    const at = this.#room(8);
+    this.#view.setBigUint64(at, BigInt(`0x${hex}`), true);
   }
 
   text(text: string): void {

@@ -1,15 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import {
-  createJournalWorld,
-  deletionOf,
-  failureOf,
-  type JournalWorld,
-  nameOf,
-  putOf,
-  putWith,
-  spanOf,
-} from "./test-support.ts";
-import type { Entry, Journal } from "./types.ts";
+import { failureOf } from "../../sim/failure.ts";
+import { createJournalWorld, deletionOf, type JournalWorld, nameOf, putOf, putWith, spanOf } from "./test-support.ts";
+import type { Entry, Journal, NewEntry } from "./types.ts";
 
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 const settled = { name: "settle", lakeEtag: '"lake"' } as const;
@@ -131,6 +123,24 @@ describe("a journal", () => {
     expect(again.view.entry(four.seq)?.base).toEqual({ kind: "etag", etag: '"lake"' });
   });
 
+  test("says so at the next start, too, when the record of the earlier one has gone with its file", async () => {
+    const w = createJournalWorld();
+    const { journal } = await w.open();
+    const append = (entry: NewEntry): Promise<Entry> => w.clock.settle(journal.append(entry));
+    const first = await append(putOf("a", "1"));
+    for (let n = 0; n < 8; n++) {
+      const filler = await append(putOf(`filler ${n}`, "x".repeat(10_000), "q/"));
+      await drain(w, journal, filler.seq);
+    }
+    const last = await append(putOf("a", "2", "r/"));
+    expect(last.base).toEqual({ kind: "entry", seq: first.seq });
+    await drain(w, journal, first.seq);
+    await w.clock.advance(2_000);
+    const again = await w.open();
+    expect(again.journal.stats().removedSegments + journal.stats().removedSegments).toBeGreaterThan(0);
+    expect(again.journal.view.latest(nameOf("a"))?.base).toEqual({ kind: "etag", etag: '"lake"' });
+  });
+
   test("a later write takes the place of one that nobody could miss", async () => {
     const w = createJournalWorld();
     const { journal } = await w.open();
@@ -153,6 +163,22 @@ describe("a journal", () => {
     const { journal: again } = await w.open();
     expect(again.view.entry(one.seq)).toBeNull();
     expect(again.view.latest(nameOf("latest"))?.seq).toBe(five.seq);
+  });
+
+  test("what takes a place while the one before it settles hears what that left in the lake", async () => {
+    const w = createJournalWorld();
+    const { journal } = await w.open();
+    const one = await w.clock.settle(journal.append(putOf("x", "1")));
+    await w.clock.settle(journal.move(one.seq, { name: "begin" }));
+    const two = await w.clock.settle(journal.append(putOf("x", "2")));
+    expect(two.base).toEqual({ kind: "entry", seq: one.seq });
+    // All in one batch, behind one that is being written.
+    const before = journal.append(putOf("other", "o", "q/"));
+    const settling = journal.move(one.seq, settled);
+    const three = await w.clock.settle(journal.append(putOf("x", "3")));
+    await w.clock.settle(Promise.all([before, settling]));
+    expect(journal.view.entry(two.seq)).toBeNull();
+    expect(journal.view.entry(three.seq)?.base).toEqual({ kind: "etag", etag: '"lake"' });
   });
 
   test("gives the entries of a path in order, and holds back what stands behind a parked one", async () => {

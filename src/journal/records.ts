@@ -2,18 +2,9 @@
  * What a record says: an entry (whole, when acknowledged and each time it is carried forward), a staged block, a move
  * of an entry to another state, blocks dropped, and marks of the journal itself. Field by field, in the order below.
  */
+import type { CheckedSpan } from "../flash/types.ts";
 import { ByteReader, ByteWriter, Malformed } from "./bytes.ts";
-import type {
-  Base,
-  BlobName,
-  BlockSpan,
-  CheckedSpan,
-  Content,
-  Entry,
-  EntryState,
-  Place,
-  StagedBlock,
-} from "./types.ts";
+import type { Base, BlobName, BlockSpan, Content, Entry, EntryState, Place, StagedBlock } from "./types.ts";
 
 /** Kinds of records, as their heads have them. */
 export const KIND = { entry: 1, block: 2, move: 3, drop: 4, mark: 5 } as const;

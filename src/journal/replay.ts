@@ -4,7 +4,7 @@ import type { Said } from "./records.ts";
 import { blobKey } from "./staged.ts";
 import { isEnded, isPending } from "./states.ts";
 import type { Base, BlobName, Entry, EntryState, StagedBlock } from "./types.ts";
-import { baseAfter, withState } from "./view.ts";
+import { baseAfter, baseSettled, withState } from "./view.ts";
 
 /** Something that lives, with where its record stands. */
 export interface Living<T> {
@@ -29,7 +29,12 @@ export function createReplay(): Replay {
 
   const move = (seq: number, state: EntryState): void => {
     const found = entries.get(seq);
-    if (found === undefined) return;
+    if (found === undefined) {
+      // Its own record may have gone with an older file. What it left in the lake counts for those that followed it.
+      const base = baseSettled(state);
+      if (base !== null) left.set(seq, base);
+      return;
+    }
     const entry = withState(found.value, state);
     if (!isPending(state)) left.set(seq, baseAfter(entry));
     if (isEnded(state)) entries.delete(seq);

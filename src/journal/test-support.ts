@@ -111,11 +111,3 @@ export const spanOf = (fileId: number, length: number, offset = 0) => ({
   length,
   checksum: Bun.hash.xxHash64(`${fileId} ${offset} ${length}`).toString(16).padStart(16, "0"),
 });
-
-/** What a promise rejects with, or null: Bun's own `rejects` waits in a loop that the simulated clock cannot turn. */
-export function failureOf(promise: Promise<unknown>): Promise<unknown> {
-  return promise.then(
-    () => null,
-    (error: unknown) => error,
-  );
-}

@@ -10,18 +10,13 @@
  * what it rejects is neither, or, when the machine fails at that moment, unknown. Entries end when the lake has them
  * or an operator decided; files of the journal go when nothing in them is alive (`docs/journal.md`).
  */
-import type { Span } from "../flash/types.ts";
+import type { CheckedSpan } from "../flash/types.ts";
 
 /** Which blob. Names are decoded, as the service sees them. */
 export interface BlobName {
   readonly account: string;
   readonly container: string;
   readonly blob: string;
-}
-
-/** A piece of a file on flash with the checksum of its bytes as `flash/files.ts` has it (16 hex digits), taken at ingest. */
-export interface CheckedSpan extends Span {
-  readonly checksum: string;
 }
 
 /** A span of a put, with the id of the block that it was staged as; `""`: none. */
@@ -267,7 +262,8 @@ export interface Journal {
   /**
    * Appends a put or a deletion. Resolves with the entry once it is durable. Rejects with `overloaded` (a bound of
    * pending work), `flash-full` (room is kept for what frees some), `gone` (a staged block named is not there),
-   * `flash-failed` (the outcome is unknown if the machine fails now, else it did not happen), `closed`.
+   * `flash-failed` (it did not happen, and will not), `timeout` (it could neither be made durable nor made void: it did
+   * not happen in this life, but the next start may find it), `closed`.
    */
   append(entry: NewEntry): Promise<Entry>;
   /** Records a block whose bytes are durable already. Takes the place of one of the same id. Rejects as `append` does. */

@@ -29,8 +29,13 @@ export const entryHomeKey = (seq: number): string => `entry\u0000${seq}`;
 
 /** What an entry that ended leaves in the lake under its name, as far as is known. */
 export function baseAfter(entry: Entry): Base {
-  if (entry.state.name !== "settled") return entry.base;
-  return entry.state.lakeEtag === null ? { kind: "none" } : { kind: "etag", etag: entry.state.lakeEtag };
+  return baseSettled(entry.state) ?? entry.base;
+}
+
+/** What is in the lake when an entry has settled; null: it did not. */
+export function baseSettled(state: EntryState): Base | null {
+  if (state.name !== "settled") return null;
+  return state.lakeEtag === null ? { kind: "none" } : { kind: "etag", etag: state.lakeEtag };
 }
 
 /** `entry` in another state. What was set aside is in the lake: its bytes are needed no more. */

@@ -87,6 +87,8 @@ export function createWriter(parts: WriterParts): Writer {
   let running: Promise<void> | null = null;
   let next = parts.nextRecord;
   let amends = parts.amends;
+  /** What a batch that failed was asked for: answered when it is known never to count. */
+  let doomed: { readonly items: readonly Item[]; readonly error: ForebayError } | null = null;
   let durable = amends === null ? next - 1 : amends.voidAfter;
   let health: JournalHealth = { ok: true };
   let markTimer: Timer | null = null;
@@ -159,14 +161,29 @@ export function createWriter(parts: WriterParts): Writer {
     return { items, prepared };
   };
 
+  /** One more record: what was made void counts as that only when a later one says that it is durable. */
+  const confirm = async (): Promise<void> => {
+    const first = next++;
+    await write([{ record: markRecord(segments), apply: () => {} }], first);
+  };
+  const answerDoomed = (as: (error: ForebayError) => ForebayError): void => {
+    const { items, error } = doomed ?? { items: [], error: null };
+    doomed = null;
+    for (const item of items) if (error !== null) item.reject(as(error));
+  };
+
   const step = async (): Promise<void> => {
     await segments.refresh(bounds.batchBytesMax + PAGE_BYTES + bounds.reserveBytes);
     if (amends !== null) {
       try {
         await makeAmends(amends);
         amends = null;
+        if (doomed !== null) await confirm();
+        answerDoomed((error) => error);
       } catch (error) {
+        amends ??= { voidAfter: durable, records: [] };
         failed(asForebayError(error));
+        answerDoomed(unknown);
         const waiting = queue;
         queue = [];
         for (const item of waiting) item.reject(asForebayError(error));
@@ -181,13 +198,13 @@ export function createWriter(parts: WriterParts): Writer {
     } catch (error) {
       amends = { voidAfter: durable, records: [] };
       failed(asForebayError(error));
-      for (const item of items) item.reject(asForebayError(error));
+      doomed = { items, error: asForebayError(error) };
       return;
     }
     if (!items.every((item) => item.isMark === true)) armMark();
   };
   const run = async (): Promise<void> => {
-    while (queue.length > 0) {
+    while (queue.length > 0 || doomed !== null) {
       await step();
       parts.afterBatch();
     }
@@ -233,6 +250,11 @@ export function createWriter(parts: WriterParts): Writer {
   };
 }
 
+/** The batch could neither be made durable nor made void: the next start may find it. */
+function unknown(cause: ForebayError): ForebayError {
+  return new ForebayError("timeout", `whether the journal will have it is not known: ${cause.message}`, { cause });
+}
+
 /** A record, or null where there is none: refused, or not needed any more. */
 function prepareOne(item: Item, batch: Batch, record: number): Prepared | "wait" | null {
   try {
@@ -259,14 +281,14 @@ export function markItem(
   return {
     room,
     isMark: true,
-    prepare: () => {
-      const oldestSegment = oldest ?? segments.oldest();
-      const mark: Mark = { kind: "mark", oldestSegment, voidAfter: 0, voidBefore: 0 };
-      const record = { kind: KIND.mark, subject: 0, said: encodeSaid(mark), inline: null };
-      return { record, apply: () => done?.(null) };
-    },
+    prepare: () => ({ record: markRecord(segments, oldest), apply: () => done?.(null) }),
     reject: (error) => done?.(error),
   };
+}
+
+function markRecord(segments: Segments, oldest?: number): RawRecord {
+  const mark: Mark = { kind: "mark", oldestSegment: oldest ?? segments.oldest(), voidAfter: 0, voidBefore: 0 };
+  return { kind: KIND.mark, subject: 0, said: encodeSaid(mark), inline: null };
 }
 
 /** The bytes of a batch as they will stand in the file. */

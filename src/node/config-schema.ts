@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { asForebayError, ForebayError } from "../base/errors.ts";
-import { limits, MIB } from "../base/limits.ts";
+import { KIB, limits, MIB } from "../base/limits.ts";
 import { parseDurationMs, parseSizeBytes } from "../base/units.ts";
 import { parsePolicyPath } from "./config-policy.ts";
 
@@ -97,6 +97,40 @@ function whole(raw: string, min: number, max: number): number {
   return value;
 }
 
+/** Bytes per second: a size, with or without `/s`. */
+function parseRate(raw: string): number {
+  const bytes = parseSizeBytes(raw.replace(/\s*\/\s*s$/, ""));
+  if (bytes < limits.drainRateBytesMin) {
+    throw wrong(
+      `"${raw}" is too slow; write ${limits.drainRateBytesMin / KIB}KiB or more, or leave it out for no bound`,
+    );
+  }
+  return bytes;
+}
+
+/** Archive is left out on purpose: what is carried there could not be read back. */
+const TIERS: Readonly<Record<string, string>> = { hot: "Hot", cool: "Cool", cold: "Cold" };
+
+/** The access tier as the lake's header has it. */
+function parseTier(raw: string): string {
+  const tier = Object.hasOwn(TIERS, raw.toLowerCase()) ? TIERS[raw.toLowerCase()] : undefined;
+  if (tier !== undefined) return tier;
+  if (raw.toLowerCase() === "archive") {
+    throw wrong(
+      `"${raw}" cannot be read back from the lake; write hot, cool or cold, and archive with a lifecycle rule`,
+    );
+  }
+  throw wrong(`"${raw}" is not known here; write hot, cool or cold`);
+}
+
+const yesOrNo = () =>
+  z.preprocess(
+    (raw) => (raw === "true" ? true : raw === "false" ? false : raw),
+    z.boolean({
+      error: (issue) => `${JSON.stringify(issue.input)} is not known here; write true or false`,
+    }),
+  );
+
 const maxStale = parsed((raw) => (raw === "immutable" ? ("immutable" as const) : parseDurationMs(raw)));
 
 const policyPath = z
@@ -114,9 +148,11 @@ const policy = z.strictObject(
     maxStale: maxStale.optional(),
     onLakeOutage: oneOf("fail", "serve").optional(),
     verdict: oneOf("blob", "container").optional(),
-    write: oneOf("through", "back")
-      .refine((value) => value !== "back", { error: "back is not yet supported; write through, or leave it out" })
-      .optional(),
+    write: oneOf("through", "back").optional(),
+    exclusive: yesOrNo().optional(),
+    whenParked: oneOf("hold", "pass").optional(),
+    tier: parsed(parseTier).optional(),
+    maxUnflushed: parsed(parseDurationMs).optional(),
   },
   { error: "write a map with path and what holds there" },
 );
@@ -213,7 +249,7 @@ export const fileSchema = z.strictObject({
     value: "YAML",
     help: "what holds where: the longest matching CONTAINER/PREFIX wins",
     example: "[{path: datasets/, maxStale: immutable}]",
-    standard: "maxStale 5s, onLakeOutage fail, verdict blob",
+    standard: "maxStale 5s, onLakeOutage fail, verdict blob, write through",
     structured: true,
   }),
   accessLog: text().optional().register(about, {
@@ -246,6 +282,26 @@ export const fileSchema = z.strictObject({
       example: "30s",
       standard: `${limits.gracefulStopMs / 1000}s`,
     }),
+  drainRate: parsed(parseRate).optional().register(about, {
+    value: "SIZE",
+    help: "how many bytes per second `write: back` may carry to the lake, all paths together",
+    example: "500MiB/s",
+    standard: "no bound",
+  }),
+  drainDeadline: parsed(parseDurationMs)
+    .optional()
+    .register(about, {
+      value: "DURATION",
+      help: "how long, after SIGTERM, acknowledged writes go on being carried to the lake; the rest waits for the next start",
+      example: "2m",
+      standard: `${limits.drainStopMs / 1000}s`,
+    }),
+  pendingNames: yesOrNo().optional().register(about, {
+    value: "true|false",
+    help: "whether a list of what the lake does not have yet is kept in its container forebay-pending, should this machine be lost",
+    example: "false",
+    standard: "true",
+  }),
 });
 
 /** The settings as validated, before defaults. */

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { ForebayError } from "../base/errors.ts";
+import { defaultPolicy } from "../engine/policy.ts";
 import { type Config, loadConfig, redacted } from "./config.ts";
 import { settings } from "./config-schema.ts";
 
@@ -56,6 +57,9 @@ describe("what is right", () => {
       logLevel: "info",
       maxConnections: 4096,
       stopDeadlineMs: 20_000,
+      drainRate: null,
+      drainDeadlineMs: 30_000,
+      pendingNames: true,
     });
   });
 
@@ -126,52 +130,72 @@ policies:
   - { path: "$root/", maxStale: 0s }
 `;
     expect(load({ file }).policies).toEqual([
+      { ...defaultPolicy, path: "", account: null, container: null, prefix: "", maxStaleMs: 60_000 },
       {
-        path: "",
-        account: null,
-        container: null,
-        prefix: "",
-        maxStaleMs: 60_000,
-        onLakeOutage: "fail",
-        verdict: "blob",
-      },
-      {
+        ...defaultPolicy,
         path: "datasets/",
         account: null,
         container: "datasets",
         prefix: "",
         maxStaleMs: "immutable",
-        onLakeOutage: "fail",
-        verdict: "blob",
       },
       {
+        ...defaultPolicy,
         path: "datasets/a b/%2F",
         account: null,
         container: "datasets",
         prefix: "a b/%2F",
-        maxStaleMs: 5_000,
-        onLakeOutage: "fail",
         verdict: "container",
       },
       {
+        ...defaultPolicy,
         path: "acme:logs",
         account: "acme",
         container: "logs",
         prefix: "",
-        maxStaleMs: 5_000,
         onLakeOutage: "serve",
-        verdict: "blob",
       },
+      { ...defaultPolicy, path: "$root/", account: null, container: "$root", prefix: "", maxStaleMs: 0 },
+    ]);
+  });
+
+  test("what writes back may say more", () => {
+    const file = `
+lake: "${LAKE}"
+policies:
+  - { path: checkpoints/, write: back }
+  - { path: mine/, write: back, exclusive: true, whenParked: pass, tier: cool, maxUnflushed: 10m }
+`;
+    const place = { account: null, prefix: "" } as const;
+    expect(load({ file }).policies).toEqual([
+      { ...defaultPolicy, ...place, path: "checkpoints/", container: "checkpoints", write: "back" },
       {
-        path: "$root/",
-        account: null,
-        container: "$root",
-        prefix: "",
-        maxStaleMs: 0,
-        onLakeOutage: "fail",
-        verdict: "blob",
+        ...defaultPolicy,
+        ...place,
+        path: "mine/",
+        container: "mine",
+        write: "back",
+        exclusive: true,
+        whenParked: "pass",
+        tier: "Cool",
+        maxUnflushedMs: 600_000,
       },
     ]);
+    const tier = (word: string): string | null | undefined =>
+      load({ file: `lake: "${LAKE}"\npolicies: [{path: a-b-c/, write: back, tier: ${word}}]` }).policies[0]?.tier;
+    expect(["hot", "Hot", "COLD"].map(tier)).toEqual(["Hot", "Hot", "Cold"]);
+  });
+
+  test("how fast and how long the drain carries", () => {
+    const config = (flags: Record<string, string>): Config => load({ flags: { lake: LAKE, ...flags } });
+    expect(["500MiB", "500MiB/s", "1 GB / s", "65536"].map((rate) => config({ drainRate: rate }).drainRate)).toEqual([
+      524_288_000, 524_288_000, 1_000_000_000, 65_536,
+    ]);
+    expect(config({ drainDeadline: "2m", pendingNames: "false" })).toMatchObject({
+      drainDeadlineMs: 120_000,
+      pendingNames: false,
+    });
+    expect(load({ file: `lake: "${LAKE}"\npendingNames: false` }).pendingNames).toBe(false);
   });
 
   test("paths are absolute, - stays standard error, addresses may be IPv6, sizes may be shares", () => {
@@ -182,6 +206,17 @@ policies:
     expect(config.accessLog).toBe("-");
     expect(config.listen).toEqual({ host: "::1", port: 0 });
     expect(config.flashSize).toEqual({ percent: 12.5 });
+  });
+
+  test("without any lake, where that is fine, the rest is judged all the same", () => {
+    const judge = (flags: Record<string, string>): Config =>
+      loadConfig({ flags, env: {}, folder: "/w", cpus: 4, mayLackLake: true, readFile: () => "" });
+    expect(judge({ policies: "[{path: 'acme:data/', write: back}]" })).toMatchObject({
+      lakes: [],
+      policies: [{ account: "acme", write: "back" }],
+    });
+    expect(() => judge({ policies: "[{path: data/, tier: hot}]" })).toThrow("holds only with write: back");
+    expect(() => judge({ lake: "nope" })).toThrow('--lake: "nope" is no lake');
   });
 
   test("what Kubernetes adds for a service of that name is no setting", () => {
@@ -252,7 +287,7 @@ describe("what is wrong is named, with what to write instead", () => {
     [
       "typing",
       { flags: lake, file: "policy: []" },
-      "f.yaml: policy: is no setting; known are lake, lakeFile, lakes, listen, admin, flash, flashSize, servers, tlsCert, tlsKey, policies, accessLog, logLevel, maxConnections, stopDeadline",
+      "f.yaml: policy: is no setting; known are lake, lakeFile, lakes, listen, admin, flash, flashSize, servers, tlsCert, tlsKey, policies, accessLog, logLevel, maxConnections, stopDeadline, drainRate, drainDeadline, pendingNames",
     ],
     ["typo", { flags: lake, file: "lisetn: a:1" }, "f.yaml: lisetn: is no setting; did you mean listen?"],
     [
@@ -317,9 +352,61 @@ describe("what is wrong is named, with what to write instead", () => {
       'f.yaml: policies[0].verdict: "account" is not known here; write blob or container',
     ],
     [
-      "write back",
-      policy("{path: data, write: back}"),
-      "f.yaml: policies[0].write: back is not yet supported; write through, or leave it out",
+      "write",
+      policy("{path: data, write: behind}"),
+      'f.yaml: policies[0].write: "behind" is not known here; write through or back',
+    ],
+    [
+      "write back without a credential",
+      { flags: { lake: "http://127.0.0.1:10000/acme" }, file: "policies: [{path: data, write: back}]" },
+      'f.yaml: policies[0].write: back ("data") needs a credential of Forebay\'s own for account "acme"; give its lake an account key, a SAS, or an https URL (Entra ID), or write through',
+    ],
+    [
+      "write back without a credential for one of the lakes",
+      {
+        file: `lakes: {a: "${LAKE}", b: "http://127.0.0.1:10000/other"}\npolicies: [{path: "acme:data", write: back}, {path: data, write: back}]`,
+      },
+      'f.yaml: policies[1].write: back ("data") needs a credential of Forebay\'s own for account "other"; give its lake an account key, a SAS, or an https URL (Entra ID), or write through',
+    ],
+    [
+      "tier",
+      policy("{path: data, write: back, tier: icy}"),
+      'f.yaml: policies[0].tier: "icy" is not known here; write hot, cool or cold',
+    ],
+    [
+      "archive",
+      policy("{path: data, write: back, tier: Archive}"),
+      'f.yaml: policies[0].tier: "Archive" cannot be read back from the lake; write hot, cool or cold, and archive with a lifecycle rule',
+    ],
+    [
+      "tier of what passes through",
+      policy("{path: data, tier: hot}"),
+      "f.yaml: policies[0].tier: holds only with write: back; add that, or leave tier out",
+    ],
+    [
+      "exclusive",
+      policy("{path: data, write: back, exclusive: maybe}"),
+      'f.yaml: policies[0].exclusive: "maybe" is not known here; write true or false',
+    ],
+    [
+      "parked",
+      policy("{path: data, write: back, whenParked: wait}"),
+      'f.yaml: policies[0].whenParked: "wait" is not known here; write hold or pass',
+    ],
+    [
+      "age",
+      policy("{path: data, write: back, maxUnflushed: long}"),
+      'f.yaml: policies[0].maxUnflushed: "long" is not a duration; write for example 5s, 250ms, 10m or 14d',
+    ],
+    [
+      "rate",
+      { flags: { ...lake, drainRate: "1KiB/s" } },
+      '--drain-rate: "1KiB/s" is too slow; write 64KiB or more, or leave it out for no bound',
+    ],
+    [
+      "pending names",
+      { flags: { ...lake, pendingNames: "some" } },
+      '--pending-names: "some" is not known here; write true or false',
     ],
     [
       "policy key",
@@ -333,8 +420,8 @@ describe("what is wrong is named, with what to write instead", () => {
     ],
     [
       "policies by flag",
-      { flags: { ...lake, policies: "[{path: data, write: back}]" } },
-      "--policies[0].write: back is not yet supported; write through, or leave it out",
+      { flags: { ...lake, policies: "[{path: data, write: behind}]" } },
+      '--policies[0].write: "behind" is not known here; write through or back',
     ],
     [
       "lake name",

@@ -8,8 +8,9 @@ import { parseDocument } from "yaml";
 import type { z } from "zod";
 import { asForebayError, ForebayError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
-import { defaultPolicy, type PolicyRule } from "../engine/policy.ts";
+import type { PolicyRule } from "../engine/policy.ts";
 import { type LakeConfig, lakesOf, redactLake } from "./config-lake.ts";
+import { policiesOf } from "./config-rules.ts";
 import {
   type FileSettings,
   type FlashSize,
@@ -39,6 +40,12 @@ export interface Config {
   readonly logLevel: string;
   readonly maxConnections: number;
   readonly stopDeadlineMs: number;
+  /** Bytes per second that the drain may send to the lake; null: as many as it takes. */
+  readonly drainRate: number | null;
+  /** How long a graceful stop goes on carrying what is pending. */
+  readonly drainDeadlineMs: number;
+  /** Whether the lake keeps a list of the names that it does not have yet. */
+  readonly pendingNames: boolean;
 }
 
 /** Where settings come from. All that reads the outside is a parameter. */
@@ -49,6 +56,8 @@ export interface ConfigInput {
   /** The folder that relative paths start from. */
   readonly folder: string;
   readonly cpus: number;
+  /** Whether no lake at all is fine: for who only looks at the rest. */
+  readonly mayLackLake?: boolean;
   /** The text of a file; throws when it cannot be read. */
   readFile(path: string): string;
 }
@@ -71,7 +80,11 @@ export function loadConfig(input: ConfigInput): Config {
 function complete(from: FileSettings, raw: Raw, input: ConfigInput): Config {
   const where = (name: string): string => raw.get(name)?.where ?? name;
   const absolute = (path: string): string => resolve(input.folder, path);
-  const lakes = lakesOf(from, { where, readFile: (path) => input.readFile(absolute(path)) });
+  const nowhere = from.lake === undefined && from.lakeFile === undefined && Object.keys(from.lakes ?? {}).length === 0;
+  const lakes =
+    nowhere && input.mayLackLake === true
+      ? []
+      : lakesOf(from, { where, readFile: (path) => input.readFile(absolute(path)) });
   if ((from.tlsCert === undefined) !== (from.tlsKey === undefined)) {
     const [given, missing] = from.tlsKey === undefined ? ["tlsCert", "tlsKey"] : ["tlsKey", "tlsCert"];
     throw new ForebayError("config", `${where(given)}: needs ${missing} too; write both --tls-cert and --tls-key`);
@@ -93,35 +106,10 @@ function complete(from: FileSettings, raw: Raw, input: ConfigInput): Config {
     logLevel: from.logLevel ?? "info",
     maxConnections: from.maxConnections ?? limits.connectionsMax,
     stopDeadlineMs: from.stopDeadline ?? limits.gracefulStopMs,
+    drainRate: from.drainRate ?? null,
+    drainDeadlineMs: from.drainDeadline ?? limits.drainStopMs,
+    pendingNames: from.pendingNames ?? true,
   };
-}
-
-function policiesOf(
-  given: NonNullable<FileSettings["policies"]>,
-  lakes: readonly LakeConfig[],
-  where: string,
-): PolicyRule[] {
-  const seen = new Set<string>();
-  return given.map((policy, index) => {
-    const { path, account, container, prefix } = policy.path;
-    const at = `${where}[${index}].path`;
-    if (account !== null && !lakes.some((lake) => lake.account === account)) {
-      const known = lakes.map((lake) => lake.account).join(", ");
-      throw new ForebayError("config", `${at}: account "${account}" is none of the lakes; write one of ${known}`);
-    }
-    const identity = JSON.stringify([account, container, prefix]);
-    if (seen.has(identity)) throw new ForebayError("config", `${at}: "${path}" is there twice; keep one of them`);
-    seen.add(identity);
-    return {
-      path,
-      account,
-      container,
-      prefix,
-      maxStaleMs: policy.maxStale ?? defaultPolicy.maxStaleMs,
-      onLakeOutage: policy.onLakeOutage ?? defaultPolicy.onLakeOutage,
-      verdict: policy.verdict ?? defaultPolicy.verdict,
-    };
-  });
 }
 
 // Kubernetes gives every container such variables for a service that is called "forebay…".

@@ -5,7 +5,7 @@ import { limits } from "../base/limits.ts";
 import type { LocalFlashKeeper } from "../flash/keeper-types.ts";
 import type { FlashKeeper, VersionRecord } from "../flash/types.ts";
 import type { Peer } from "../io/channel.ts";
-import { answerKeeperCall, remoteKeeper } from "./keeper-calls.ts";
+import { answerKeeperCall, createKeeperCaller, remoteKeeper } from "./keeper-calls.ts";
 
 const BLOCK = 4096;
 /** Long enough that who calls a keeper that hangs is told so. */
@@ -45,7 +45,7 @@ async function setUp(): Promise<Scene> {
     },
   };
   const scene: Scene = {
-    ...{ w, keeper, record, remote: remoteKeeper(() => peer, w.clock), pulse: null },
+    ...{ w, keeper, record, remote: remoteKeeper(createKeeperCaller(() => peer, w.clock)), pulse: null },
     stick: () => {
       stuck = true;
     },

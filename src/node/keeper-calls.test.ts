@@ -5,7 +5,7 @@ import { limits } from "../base/limits.ts";
 import type { FlashKeeper } from "../flash/types.ts";
 import type { Peer } from "../io/channel.ts";
 import { realClock } from "../io/clock.ts";
-import { answerKeeperCall, remoteKeeper } from "./keeper-calls.ts";
+import { answerKeeperCall, createKeeperCaller, remoteKeeper } from "./keeper-calls.ts";
 
 /** A keeper that writes down what it is asked. */
 function recorder(): { keeper: FlashKeeper; calls: unknown[] } {
@@ -49,7 +49,7 @@ function wire(keeper: FlashKeeper): Peer {
 test("every method crosses with its arguments in order", async () => {
   const { keeper, calls } = recorder();
   const peer = wire(keeper);
-  const remote = remoteKeeper(() => peer, realClock);
+  const remote = remoteKeeper(createKeeperCaller(() => peer, realClock));
   const request = {
     ...{ holder: "s", key: "a/b/c", variantId: "full|2025-01-05", sentAtMsMin: 1, epoch: "e" },
     generation: [1, 2, 3] as const,
@@ -95,7 +95,7 @@ test("what is no method of the keeper is not called, whatever the object has", (
 });
 
 test("without a keeper every call is rejected as closed", async () => {
-  const remote = remoteKeeper(() => null, realClock);
+  const remote = remoteKeeper(createKeeperCaller(() => null, realClock));
   const error = await remote.awaitBlock(1, 2).then(
     () => null,
     (reason: unknown) => reason,
@@ -117,7 +117,7 @@ test("a keeper that hangs is found out long before its calls time out; one that 
       return Promise.race([never, clock.sleep(timeoutMs).then(() => Promise.reject(new ForebayError("timeout", "")))]);
     },
   };
-  const remote = remoteKeeper(() => peer, clock);
+  const remote = remoteKeeper(createKeeperCaller(() => peer, clock));
   const request = { holder: "a", key: "k", variantId: "v", sentAtMsMin: 0, epoch: "e", generation: [0, 0, 0] as const };
   const codeOf = (call: Promise<unknown>): Promise<string> =>
     call.then(

@@ -33,30 +33,45 @@ const PING = "ping";
 const GIVES_BACK: ReadonlySet<Method> = new Set<Method>(["abandon", "filled", "unclaim", "drop", "unmarkChange"]);
 
 /** How a call that was given up is undone when its answer comes all the same. */
-interface Undo<T> {
+export interface Undo<T> {
   /** How long the keeper holds what the answer grants. */
   readonly heldMs: number;
   undo(peer: Peer, answer: T): void;
 }
 
-/**
- * A keeper in another process. `peer` gives the channel to it, or null while there is none. Some calls have reason to
- * wait long; a keeper that hangs is told from one that waits by asking it whether it lives. While it hangs, calls
- * reject with `timeout`, those that come then at once; what gives something back is posted all the same, and what a
- * call that was given up is granted later is given back, so that a keeper that wakes holds nothing for nobody.
- */
-export function remoteKeeper(peer: () => Peer | null, clock: Clock): FlashKeeper {
+/** Calls to the keeper's process that know when it hangs: see {@link remoteKeeper}. */
+export type KeeperCaller = <T>(method: string, args: readonly unknown[], options?: CallOptions<T>) => Promise<T>;
+
+interface CallOptions<T> {
+  readonly late?: Undo<T>;
+  /** Said even to a keeper that hangs. */
+  readonly givesBack?: boolean;
+}
+
+/** `peer` gives the channel to the keeper, or null while there is none. */
+export function createKeeperCaller(peer: () => Peer | null, clock: Clock): KeeperCaller {
   const pulse = createPulse(clock);
-  const call = <T>(method: Method, args: readonly unknown[], late?: Undo<T>): Promise<T> => {
+  return <T>(method: string, args: readonly unknown[], { late, givesBack }: CallOptions<T> = {}) => {
     const held = peer();
     if (held === null) return Promise.reject(new ForebayError("closed", "the keeper is not there"));
     if (pulse.hangs(held)) {
-      if (GIVES_BACK.has(method) && pulse.mayPost(held)) post(held, method, args);
+      if (givesBack === true && pulse.mayPost(held)) post(held, method, args);
       return Promise.reject(hanging());
     }
     const answer = held.call(method, args, late?.heldMs ?? limits.keeperReplyTimeoutMs) as Promise<T>;
     return pulse.whileAlive(held, answer, (value) => late?.undo(held, value));
   };
+}
+
+/**
+ * A keeper in another process. Some calls have reason to
+ * wait long; a keeper that hangs is told from one that waits by asking it whether it lives. While it hangs, calls
+ * reject with `timeout`, those that come then at once; what gives something back is posted all the same, and what a
+ * call that was given up is granted later is given back, so that a keeper that wakes holds nothing for nobody.
+ */
+export function remoteKeeper(caller: KeeperCaller): FlashKeeper {
+  const call = <T>(method: Method, args: readonly unknown[], late?: Undo<T>): Promise<T> =>
+    caller<T>(method, args, { givesBack: GIVES_BACK.has(method), ...(late && { late }) });
   return {
     acquire: (request) =>
       call("acquire", [request], {
@@ -91,7 +106,7 @@ export function remoteKeeper(peer: () => Peer | null, clock: Clock): FlashKeeper
 }
 
 /** Says something whose answer nobody waits for. */
-function post(peer: Peer, method: Method, args: readonly unknown[]): void {
+export function post(peer: Peer, method: string, args: readonly unknown[]): void {
   void peer.call(method, args).catch(() => {});
 }
 

@@ -7,8 +7,9 @@
 import { existsSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { startAdminServer } from "../admin/server.ts";
-import type { AdminSources, FlashView, LakeView } from "../admin/types.ts";
+import type { AdminSources, WriteActions, WritesView } from "../admin/types.ts";
 import { asForebayError, ForebayError } from "../base/errors.ts";
+import { limits, MIB } from "../base/limits.ts";
 import { createGenerations, type Generations, SHARED_BYTES } from "../engine/generations.ts";
 import { openFlashIndex } from "../flash/index-open.ts";
 import { INDEX_FILE } from "../flash/index-schema.ts";
@@ -21,18 +22,30 @@ import type { FileLock } from "../io/file-lock.ts";
 import { type FolderSync, openFolderSync } from "../io/sync-folder.ts";
 import { adviseDontNeed, mapShared } from "../io/syscalls.ts";
 import { type LakeProbe, probeLake } from "../lake/probe.ts";
+import { createClosedDesk } from "../writeback/desk-closed.ts";
+import type { WriteDesk } from "../writeback/types.ts";
 import { type Running, runChild } from "./child.ts";
 import { type Config, flashBoundBytes } from "./config.ts";
+import { answerDeskCall, isDeskCall } from "./desk-calls.ts";
 import { lockIndex } from "./flash-lock.ts";
 import { answerKeeperCall } from "./keeper-calls.ts";
-import { type LakeClient, lakeOrigin, openLakes } from "./lakes.ts";
+import { flashView, lakeView } from "./keeper-views.ts";
+import { type OpenedWrites, openWrites, unforeseeable, type Writes, writesBack } from "./keeper-writes.ts";
+import { type LakeClient, openLakes } from "./lakes.ts";
 import { createLogger } from "./logger.ts";
 import type { Init } from "./messages.ts";
 import { collectServerStats, type ServerStats } from "./server-stats.ts";
 import { VERSION } from "./version.ts";
+import { createWriteActions } from "./write-actions.ts";
+import { policyView, writesView } from "./writes-view.ts";
+import { createWritesWatch } from "./writes-watch.ts";
 
 const PROBE_INTERVAL_MS = 30_000;
 const FLASH_RETRY_MS = 5_000;
+/** A cache smaller than this has a journal of smaller files. */
+const SMALL_FLASH_BYTES = 512 * MIB;
+/** The answer to a reload goes out before a process that has to start anew ends. */
+const RESTART_MS = 100;
 
 interface KeeperWorld {
   readonly init: Init;
@@ -45,6 +58,9 @@ interface KeeperWorld {
   config: Config;
   lakes: Map<string, LakeClient>;
   keeper: LocalFlashKeeper | null;
+  /** Null: nothing is written back. */
+  writes: Writes | null;
+  desk: WriteDesk | null;
   lock: FileLock | null;
   sync: FolderSync | null;
   flashProblem: string;
@@ -71,6 +87,8 @@ async function start(init: Init): Promise<Running> {
     config,
     lakes: openLakes(config),
     keeper: null,
+    writes: null,
+    desk: null,
     lock: null,
     flashProblem: "not opened yet",
     flashBound: 0,
@@ -85,7 +103,11 @@ async function start(init: Init): Promise<Running> {
   );
   const admin = listenAdmin(world);
   const unwatchFlash = keepWatchingFlash(world);
-  const probing = setInterval(() => void probeAll(world), PROBE_INTERVAL_MS);
+  const watch = createWritesWatch(() => writesOf(world), log);
+  const probing = setInterval(() => {
+    void probeAll(world);
+    watch.look();
+  }, PROBE_INTERVAL_MS);
   void probeAll(world);
   return {
     port: admin.port,
@@ -93,11 +115,17 @@ async function start(init: Init): Promise<Running> {
       world.config = next;
       world.lakes = openLakes(next);
       void probeAll(world);
+      world.writes?.reconfigured();
+      if (world.writes === null && world.keeper !== null && writesBack(next.policies, world.disk)) {
+        log("info", "a policy writes back now: the keeper starts anew with a journal");
+        setTimeout(() => process.exit(75), RESTART_MS);
+      }
     },
-    stop: async () => {
+    stop: async (deadlineMs) => {
       unwatchFlash();
       clearInterval(probing);
       world.stats.stop();
+      await world.writes?.stop(Math.min(deadlineMs, world.config.drainDeadlineMs));
       await world.keeper?.stop();
       await channel.close();
       await admin.stop();
@@ -109,6 +137,7 @@ async function start(init: Init): Promise<Running> {
 async function openFlash(world: KeeperWorld): Promise<ForebayError | null> {
   const { config, log, disk, generations } = world;
   const indexPath = join(config.flashFolder, INDEX_FILE);
+  let opened: OpenedWrites | null = null;
   try {
     mkdirSync(config.flashFolder, { recursive: true, mode: 0o700 });
     world.lock?.release();
@@ -117,7 +146,12 @@ async function openFlash(world: KeeperWorld): Promise<ForebayError | null> {
     world.sync?.close();
     world.sync = openFolderSync(config.flashFolder, (why) => log("warn", "flushes run on the main thread", { why }));
     world.flashBound = flashBound(world, indexPath);
-    world.keeper = await createFlashKeeper({
+    const held = async (): Promise<OpenedWrites["held"]> => {
+      opened = await openJournalOf(world);
+      return opened?.held ?? [];
+    };
+    const keeper = await createFlashKeeper({
+      held,
       disk,
       openIndex: () => openFlashIndex(indexPath, log),
       clock: realClock,
@@ -129,18 +163,50 @@ async function openFlash(world: KeeperWorld): Promise<ForebayError | null> {
       earlierForgotten: generations.earlierForgotten,
       dropCached: adviseDontNeed,
     });
+    beginWrites(world, keeper, opened);
+    world.keeper = keeper;
     world.flashProblem = "";
     for (const [holder, peer] of world.peers) subscribe(world, holder, peer);
     return null;
   } catch (error) {
+    await (opened as OpenedWrites | null)?.abandon();
     const problem = asForebayError(error);
     const { code, message } = problem;
     if (world.flashProblem !== message) {
       log("error", "flash cannot be used; reads are served from the lake", { code, reason: message });
     }
     world.flashProblem = message;
+    // Where nothing is written back, nothing can be pending that a reader would miss.
+    if (!config.policies.some(({ write }) => write === "back")) generations.owed.recovered([]);
     return problem;
   }
+}
+
+/** The journal of the flash folder, where there is one or a policy wants one. */
+async function openJournalOf(world: KeeperWorld): Promise<OpenedWrites | null> {
+  const { disk, generations, log, flashBound } = world;
+  if (!writesBack(world.config.policies, disk)) return null;
+  return openWrites({
+    disk,
+    clock: realClock,
+    random: unforeseeable(),
+    generations,
+    config: () => world.config,
+    lakes: (account) => world.lakes.get(account)?.lake,
+    accounts: () => [...world.lakes.keys()],
+    segmentBytes: flashBound < SMALL_FLASH_BYTES ? limits.journalSegmentBytes / 2 : limits.journalSegmentBytes,
+    log,
+  });
+}
+
+function beginWrites(world: KeeperWorld, keeper: LocalFlashKeeper, opened: OpenedWrites | null): void {
+  if (opened === null) {
+    world.desk = createClosedDesk(keeper.staging);
+    world.generations.owed.recovered([]);
+    return;
+  }
+  world.writes = opened.begin(keeper);
+  world.desk = world.writes.desk;
 }
 
 /** Bytes that the cache may take: as said, or a share of what others leave on the file system. */
@@ -200,10 +266,12 @@ async function answer(world: KeeperWorld, method: string, args: readonly unknown
       world.stats.gone(holder);
       // Its subscription ends with it.
       world.keeper?.holderGone(holder);
+      world.writes?.desk.holderGone(holder);
     });
     return null;
   }
-  const { keeper } = world;
+  const { keeper, desk } = world;
+  if (isDeskCall(method) && desk !== null) return answerDeskCall(desk, method, args);
   if (keeper === null) throw new ForebayError("flash-failed", `flash cannot be used: ${world.flashProblem}`);
   const result = answerKeeperCall(keeper, method, args);
   if (result === null) throw new ForebayError("internal", `a server asked for ${method}, which is not known here`);
@@ -239,15 +307,11 @@ function listenAdmin(world: KeeperWorld): ReturnType<typeof startAdminServer> {
     startedAtMs: world.init.startedAtMs,
     nowMs: () => Date.now(),
     lakes: () => [...world.lakes].map(([account, client]) => lakeView(account, client, world.probes.get(account))),
-    policies: () =>
-      world.config.policies.map(({ path, maxStaleMs, onLakeOutage, verdict }) => ({
-        path,
-        maxStaleMs,
-        onLakeOutage,
-        verdict,
-      })),
-    flash: () => flashView(world),
+    policies: () => world.config.policies.map(policyView),
+    flash: () => flashView(world.config.flashFolder, world.flashBound, world.keeper, world.flashProblem),
     servers: async () => ({ ...(await world.stats.collect()), expected: world.config.servers }),
+    writes: () => writesOf(world),
+    writeActions: () => actionsOf(world),
   };
   try {
     return startAdminServer(host, port, sources);
@@ -259,57 +323,14 @@ function listenAdmin(world: KeeperWorld): ReturnType<typeof startAdminServer> {
   }
 }
 
-function lakeView(account: string, client: LakeClient, probe: LakeProbe | undefined): LakeView {
-  const kind = client.lake.credentialKind;
-  return {
-    account,
-    url: lakeOrigin(client.address) + client.address.basePath,
-    reachable: probe?.reachable ?? null,
-    credential: probe?.credentialOk === false ? `${kind} (refused)` : kind,
-    latencyMs: probe?.reachable === true ? probe.latencyMs : null,
-    clockSkewMs: probe?.clockSkewMs ?? null,
-    problem: probe?.error ?? null,
-  };
+function writesOf({ writes, config }: KeeperWorld): WritesView | null {
+  return writes && writesView({ ...writes, policies: config.policies, nowMs: realClock.wallMs() });
 }
 
-function flashView(world: KeeperWorld): FlashView {
-  const path = world.config.flashFolder;
-  const { keeper } = world;
-  if (keeper === null) {
-    const nothing = { usedBytes: 0, versions: 0, evictedVersions: 0, evictedBytes: 0, counters: {}, gauges: {} };
-    return { ...nothing, path, boundBytes: world.flashBound, ok: false, state: world.flashProblem };
-  }
-  const stats = keeper.stats();
-  const health = keeper.health();
-  const counters: Record<string, number> = {
-    commits: stats.commits,
-    committed_blocks: stats.committedBlocks,
-    failed_commits: stats.failedCommits,
-    leases_timed_out: stats.leasesTimedOut,
-    scrubbed_blocks: stats.scrubbedBlocks,
-    scrub_bad_blocks: stats.scrubBadBlocks,
-    orphans_removed: stats.orphansRemoved,
-  };
-  for (const [reason, times] of Object.entries(stats.refusals))
-    counters[`refused_${reason.replaceAll("-", "_")}`] = times;
-  for (const [reason, times] of Object.entries(stats.dropped)) counters[`dropped_${reason}`] = times;
-  return {
-    path,
-    usedBytes: stats.usedBytes,
-    boundBytes: stats.boundBytes,
-    versions: stats.versions,
-    ok: health.ok,
-    state: health.ok ? "ok" : health.reason,
-    evictedVersions: stats.evictedVersions,
-    evictedBytes: stats.evictedBytes,
-    counters,
-    gauges: {
-      pending_blocks: stats.pendingBlocks,
-      active_versions: stats.activeVersions,
-      leases_held: stats.leasesHeld,
-      leases_waiting: stats.leasesWaiting,
-    },
-  };
+function actionsOf(world: KeeperWorld): WriteActions | null {
+  const { writes, disk } = world;
+  const accounts = (): string[] => [...world.lakes.keys()];
+  return writes && createWriteActions({ ...writes, disk, clock: realClock, accounts, log: world.log });
 }
 
 runChild(start);

@@ -28,7 +28,8 @@ import { createAccessLog } from "./access-log.ts";
 import { type Running, runChild } from "./child.ts";
 import type { Config } from "./config.ts";
 import { watchCredentials } from "./credential-watch.ts";
-import { remoteKeeper } from "./keeper-calls.ts";
+import { remoteDesk } from "./desk-calls.ts";
+import { createKeeperCaller, remoteKeeper } from "./keeper-calls.ts";
 import { type KeeperLink, linkKeeper } from "./keeper-link.ts";
 import { type LakeClient, lakeOrigin, openLakes } from "./lakes.ts";
 import { cannotListen } from "./listen-error.ts";
@@ -59,6 +60,7 @@ async function start(init: Init): Promise<Running> {
   let link: KeeperLink | null = null;
   let server: HttpServer | null = null;
   const trust = createTrust(log, clock);
+  const calls = createKeeperCaller(() => link?.peer() ?? null, clock);
   const engine: EngineContext = {
     get holder() {
       return link?.holder() ?? holder;
@@ -67,7 +69,8 @@ async function start(init: Init): Promise<Running> {
     disk,
     files,
     index,
-    keeper: remoteKeeper(() => link?.peer() ?? null, clock),
+    keeper: remoteKeeper(calls),
+    desk: remoteDesk(calls),
     generations,
     era: () => era,
     trust,

@@ -303,7 +303,10 @@ function tell(child: Child, message: ToChild): void {
 async function endAll(world: World, deadlineMs: number): Promise<void> {
   const servers = world.children.filter((child) => child.role === "server");
   const keepers = world.children.filter((child) => child.role === "keeper");
-  for (const group of [servers, keepers]) await Promise.all(group.map((child) => endOne(child, deadlineMs)));
+  await Promise.all(servers.map((child) => endOne(child, deadlineMs)));
+  // What is pending is carried to the lake first, for a while.
+  const drainMs = deadlineMs === 0 ? 0 : Math.max(deadlineMs, world.config.drainDeadlineMs);
+  await Promise.all(keepers.map((child) => endOne(child, drainMs)));
 }
 
 async function endOne(child: Child, deadlineMs: number): Promise<void> {

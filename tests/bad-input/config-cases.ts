@@ -195,9 +195,14 @@ export const configRows: readonly ConfigRow[] = [
     says: 'FOLDER/forebay.yaml: policies[0].onLakeOutage: "hope" is not known here; write fail or serve',
   },
   {
-    name: "a policy that writes back",
-    ...file(`lake: "${LAKE}"\npolicies: [{path: data/, write: back}]\n`),
-    says: "FOLDER/forebay.yaml: policies[0].write: back is not yet supported; write through, or leave it out",
+    name: "a policy that writes back without a credential of Forebay's own",
+    ...file(`lake: "http://127.0.0.1:1/devstoreaccount1"\npolicies: [{path: data/, write: back}]\n`),
+    says: 'FOLDER/forebay.yaml: policies[0].write: back ("data/") needs a credential of Forebay\'s own for account "devstoreaccount1"; give its lake an account key, a SAS, or an https URL (Entra ID), or write through',
+  },
+  {
+    name: "a policy with a tier for what it does not carry",
+    ...file(`lake: "${LAKE}"\npolicies: [{path: data/, tier: cool}]\n`),
+    says: "FOLDER/forebay.yaml: policies[0].tier: holds only with write: back; add that, or leave tier out",
   },
   {
     name: "a policy path that begins with a slash",

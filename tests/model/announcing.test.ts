@@ -6,19 +6,19 @@ import { expect, test } from "bun:test";
 import type { Manners } from "../../sim/exchange.ts";
 import { SIM_ACCOUNT } from "../../sim/lake/service.ts";
 import { createWorld, type World } from "../../sim/world.ts";
+import { defaultPolicy, type PolicyRule } from "../../src/engine/policy.ts";
 import { headerOf, type RawHeaders } from "../../src/http/types.ts";
 import type { OwnLake } from "../../src/lake/types.ts";
 import { createClients } from "./clients.ts";
 
-const RULE = {
+const RULE: PolicyRule = {
+  ...defaultPolicy,
   path: "imm",
   account: null,
   container: "imm",
   prefix: "",
   maxStaleMs: "immutable",
-  onLakeOutage: "fail",
-  verdict: "blob",
-} as const;
+};
 const VERSION: [string, string] = ["x-ms-version", "2025-01-05"];
 const SIZE = 5_000;
 

@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import type { Received } from "../../sim/exchange.ts";
 import type { Flaws } from "../../sim/world.ts";
 import type { LakeState } from "../../sim/world-lake.ts";
+import { FILES_FOLDER } from "../../src/flash/files.ts";
 import type { ClientResponse } from "../../src/http/types.ts";
 import { type Evidence, judgeRead, type ReadDone } from "./checker.ts";
 import { runHistory } from "./history.ts";
@@ -100,7 +101,14 @@ describe("after a power loss", () => {
     expect(await wrongAfterPowerLoss({}, true)).toBe(false);
   });
   test("blocks that were called durable without a flush would show", async () => {
-    const keeperDisk: Flaws["keeperDisk"] = (real) => ({ ...real, syncAll: async () => {} });
+    // Names are durable, or hardly any file would be there to be found wrong.
+    const keeperDisk: Flaws["keeperDisk"] = (real) => ({
+      ...real,
+      syncAll: async () => {
+        const inner = real.list(FILES_FOLDER).map((name) => `${FILES_FOLDER}/${name}`);
+        for (const folder of inner.length === 0 ? [] : ["", FILES_FOLDER, ...inner]) await real.syncFolder(folder);
+      },
+    });
     expect(await wrongAfterPowerLoss({ keeperDisk }, false)).toBe(true);
     expect(await wrongAfterPowerLoss({}, false)).toBe(false);
   });

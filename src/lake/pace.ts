@@ -1,6 +1,7 @@
 /**
- * How many reads of one account's lake go on at once: more while that brings more bytes, fewer as soon as the lake says
- * that it is too much (503, 429). Pure: told what happened and when, it says how many.
+ * How many bodies of one account's lake are under way at once, in one direction (below: reads): more while that brings
+ * more bytes, fewer as soon as the lake says that it is too much (503, 429). Pure: told what happened and when, it says
+ * how many.
  *
  * Growing is judged by windows: when somebody had to wait all the same, a few more are tried; unless the next window
  * brought clearly more, they are taken back and tried again only after a while. A refusal halves at once; what
