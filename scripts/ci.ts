@@ -23,6 +23,7 @@ const HISTORY_CASES = "200";
 /** Simulated histories of writes beside those of `npm test`; some eight a second. */
 const WRITES_CASES = "500";
 const CRASH_ROUNDS = "50";
+const WRITE_CRASH_ROUNDS = "30";
 /** Growth of memory is judged from two minutes on. */
 const SOAK_MINUTES = "2";
 
@@ -34,7 +35,8 @@ function steps(folder: string): Step[] {
   list.push({ name: "test", minutesMax: 10, command: [BUN, "test", ...junit, ...quick], report });
   if (existsSync("tests/conformance")) list.push(conformance(folder));
   const suites = [
-    ["crash", 8, ["--rounds", CRASH_ROUNDS]],
+    ["crash", 8, ["--only", "kill", "--rounds", CRASH_ROUNDS]],
+    ["crash", 6, ["--only", "writes", "--rounds", WRITE_CRASH_ROUNDS]],
     ["fuzz", 3, ["--only", "http", "--cases", CODEC_CASES]],
     ["fuzz", 6, ["--only", "history", "--cases", HISTORY_CASES]],
     ["fuzz", 6, ["--only", "writes", "--cases", WRITES_CASES]],

@@ -59,7 +59,7 @@ export function createFences(clock: Clock, firstId: number): Fences {
         end();
         resolve();
       };
-      const timer = clock.after(limits.fenceTtlMs, () => {
+      const timer = clock.after(limits.fencePassMs, () => {
         end();
         reject(new ForebayError("overloaded", "another operation on this blob holds back its writes"));
       });
