@@ -111,6 +111,7 @@ export const limits = {
   fenceTtlMs: 60_000, // a fence falls after so long at the latest: what it guarded may then meet a later write as a conflict
   stagedBlockLookMs: 3_600_000,
   fenceWaitMs: 30_000, // how long a request waits for what is pending in its way
+  fenceGraceMs: 5_000, // how long a fence stands when the server that wanted it is gone
   fencePassMs: 25_000, // how long a write waits for a fence: its server waits for the keeper's answer longer
   fencedWritesMax: 4_096, // writes that wait for a fence
   deskInlineBytesMax: 32 * MIB, // of small pending blobs, kept in memory too

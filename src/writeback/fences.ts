@@ -10,7 +10,7 @@ import type { Clock, Timer } from "../io/clock.ts";
 import type { BlobName } from "../journal/types.ts";
 
 export interface Fences {
-  /** Stands at once. It falls by {@link lower}, with its holder, or when its time is over. */
+  /** Stands at once. It falls by {@link lower}, some seconds after its holder, or when its time is over. */
   raise(holder: string, scope: ChangeScope): number;
   lower(fence: number): void;
   holderGone(holder: string): void;
@@ -73,7 +73,10 @@ export function createFences(clock: Clock, firstId: number): Fences {
     },
     lower,
     holderGone: (holder) => {
-      for (const [id, fence] of [...fences]) if (fence.holder === holder) lower(id);
+      // What it had sent may still be on its way to the lake: a write taken in before it lands would meet it there.
+      for (const [id, fence] of [...fences]) {
+        if (fence.holder === holder) clock.after(limits.fenceGraceMs, () => lower(id));
+      }
     },
     pass: (name) => {
       if (fences.size === 0 || !isFenced(name)) return null;
